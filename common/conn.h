@@ -1,0 +1,87 @@
+#ifndef COMMON_CONN_H
+#define COMMON_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buf.h"
+#include "common/loop.h"
+#include "common/resp.h"
+
+/* A client connection that speaks RESP, as server: reads, parses batches, writes once per loop turn, keeps limits.
+ * Used by the node's and by the proxy's sessions, which embed struct conn as their first member. */
+
+struct conn_req {
+    const struct span *argv; /* into the read buffer: valid during on_batch only */
+    uint32_t argc;           /* >= 1 */
+    uint32_t bytes;          /* of the request on the wire (multibulk: starts at raw) */
+    const char *raw;         /* the request as it came, when it came as multibulk; NULL when inline */
+};
+
+#define CONN_BATCH_MAX 64
+
+struct conn;
+struct conn_ops {
+    /* Up to CONN_BATCH_MAX requests, in order. Returns how many were taken. Fewer than n means "no more now":
+     * the rest stays in the buffer and is offered again after conn_resume (back-pressure, CLIENT PAUSE). */
+    size_t (*on_batch)(struct conn *c, const struct conn_req *reqs, size_t n);
+    /* The connection is gone (peer closed, error, limit, conn_close): free what is yours; c is freed by the
+     * caller of this function after it returns, by calling ops->release. Called exactly once. */
+    void (*on_close)(struct conn *c);
+    void (*release)(struct conn *c); /* free the memory that holds c */
+};
+
+struct conn_limits { /* shared by the connections of a worker; may be changed between batches */
+    struct resp_limits resp;
+    uint64_t query_bytes_max;       /* client-query-buffer-limit */
+    uint64_t out_hard_bytes;        /* client-output-buffer-limit normal: close at once above hard ... */
+    uint64_t out_soft_bytes;        /* ... or when above soft for soft_seconds; 0: none */
+    uint32_t out_soft_seconds;
+    uint64_t out_pause_bytes;       /* stop reading requests while more output than this waits (back-pressure) */
+    uint32_t idle_seconds;          /* timeout; 0: never */
+};
+
+struct conn {
+    uint32_t magic;
+    uint8_t proto;          /* 2 or 3: of replies */
+    bool close_after_write; /* set by the owner: no more requests are read, output is written, then closed */
+    bool closing;
+    bool paused;
+    bool is_unix;
+    int fd;
+    struct loop *loop;
+    const struct conn_ops *ops;
+    const struct conn_limits *limits;
+    struct buf in, out;
+    struct resp_out reply; /* reply.b == &out */
+    uint64_t bytes_in, bytes_out, created_ms, last_active_ms, requests;
+    char peer[64], local[64]; /* "127.0.0.1:51234", "/run/x.sock:0" */
+    struct conn_private *priv;
+};
+
+/* Takes an accepted socket. c is zeroed memory of the caller (first member of a session). */
+enum err conn_init(struct conn *c, struct loop *l, int fd, const struct conn_ops *ops, const struct conn_limits *limits);
+
+void conn_touch(struct conn *c);  /* output was appended: write it at the end of this turn */
+void conn_resume(struct conn *c); /* offer what is buffered again (next turn), read on */
+void conn_close(struct conn *c);  /* at once; on_close and release run before this turn ends, never inside the call */
+uint64_t conn_memory(const struct conn *c);
+
+/* Listening sockets of one worker. */
+struct listener;
+typedef void (*listener_fn)(int fd, bool is_unix, void *arg); /* takes fd */
+struct listen_options {
+    const char *address; /* numeric IPv4 or IPv6, or "*" */
+    uint16_t port;
+    const char *unix_path; /* or NULL; then address and port are ignored */
+    unsigned unix_mode;
+    int backlog;
+    bool reuse_port;
+    uint32_t keepalive_seconds; /* tcp-keepalive of accepted sockets */
+};
+enum err listener_open(struct loop *l, const struct listen_options *o, listener_fn fn, void *arg,
+                       struct listener **out, struct errmsg *why);
+void listener_close(struct listener *s); /* NULL allowed */
+
+#endif
