@@ -1,0 +1,36 @@
+// ioredis with its defaults: ready check by INFO, pipelines, binary values, select, scan stream.
+import { createRequire } from 'node:module';
+import assert from 'node:assert';
+const require = createRequire(process.argv[3] + '/');
+const { Redis } = require('ioredis');
+const port = Number(process.argv[2]);
+
+const redis = new Redis({ host: '127.0.0.1', port });
+redis.on('error', (e) => { console.error(e); process.exit(1); });
+assert.equal(await redis.set('io:a', 'b'), 'OK');
+assert.equal(await redis.get('io:a'), 'b');
+assert.equal(await redis.get('io:none'), null);
+assert.equal(await redis.set('io:e', ''), 'OK');
+assert.equal(await redis.get('io:e'), '');
+const binary = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+await redis.set('io:b', binary);
+assert.ok(binary.equals(await redis.getBuffer('io:b')));
+const pipeline = redis.pipeline();
+for (let i = 0; i < 10000; i++) pipeline.set('io:p:' + i, 'v' + i);
+assert.ok((await pipeline.exec()).every(([e, r]) => e === null && r === 'OK'));
+const gets = redis.pipeline();
+for (let i = 0; i < 10000; i++) gets.get('io:p:' + i);
+(await gets.exec()).forEach(([e, r], i) => { assert.equal(e, null); assert.equal(r, 'v' + i); });
+assert.deepEqual(await redis.mget('io:a', 'io:none', 'io:p:7'), ['b', null, 'v7']);
+await assert.rejects(redis.lpush('io:a', 'x'), /WRONGTYPE/);
+const big = Buffer.alloc(64 << 20, 7);
+await redis.set('io:big', big);
+assert.ok(big.equals(await redis.getBuffer('io:big')));
+await redis.del('io:big');
+const other = new Redis({ host: '127.0.0.1', port, db: 5, connectionName: 'io-five' });
+await other.set('io:a', 'five');
+assert.equal(await redis.get('io:a'), 'b');
+assert.equal(await other.client('GETNAME'), 'io-five');
+await other.quit();
+await redis.quit();
+console.log('ioredis ok');
