@@ -72,8 +72,13 @@ struct cmd {
     cmd_rewrite_fn rewrite; /* or NULL */
     cmd_keys_fn keys;       /* or NULL: from first_key.. */
     enum cmd_group group;
-    const char *acl;        /* categories beyond those that follow from flags and group, as in Redis: "@dangerous @keyspace"; or NULL */
-    const char *key_specs;  /* see backends/cmd/docs.c; NULL: one range spec from first_key/last_key/step, RO or RW by flags */
+    const char *acl;        /* categories beyond those that follow from flags and group, as in Redis: "@dangerous @keyspace"; or NULL
+                             * (a row with subs gets none from its group) */
+    /* Key specs as COMMAND INFO shows them, separated by ';', each "FLAG flag ...[@first,last,step]": "RO access",
+     * "RW access delete@1,1,1;OW update@2,2,1". Without positions: one range from first_key/last_key/key_step; last as there
+     * (absolute, or negative from the end). NULL: one such spec, RO or RW by the flags. Anything else (keynum, keyword) is
+     * spelt out in backends/cmd/docs.c. */
+    const char *key_specs;
     const char *tips;       /* comma separated, e.g. "nondeterministic_output"; or NULL */
     const char *since, *summary, *complexity;
     const char *syntax;     /* arguments in the notation of the Redis manual: "key value [NX | XX] [GET] [EX seconds | PX milliseconds]" */
@@ -113,10 +118,12 @@ void cmd_unknown(const struct span *argv, int argc, struct resp_out *out);
 int cmd_get_keys(const struct cmd *cmd, const struct span *argv, int argc, int *idx, int max);
 
 /* ---- for handlers ---- */
-/* The live entry, or NULL if absent or expired at now_ms. Counts a hit or miss and touches the access clock (read), or neither (write). An
- * expired entry met by the write form is deleted at once, so that the handler starts from nothing. */
+/* The live entry, or NULL if absent or expired at now_ms. Reads count a hit or miss; both touch the access clock (an effect does
+ * neither). An expired entry met by the write form is deleted at once, so that the handler starts from nothing. */
 struct entry *cmd_lookup(struct cmd_ctx *c, struct span key);
 struct entry *cmd_lookup_write(struct cmd_ctx *c, struct span key);
+struct entry *cmd_lookup_notouch(struct cmd_ctx *c, struct span key); /* as cmd_lookup without the access clock: TTL, TYPE, EXISTS */
+struct entry *cmd_peek(struct cmd_ctx *c, struct span key);  /* no statistics, no access clock, deletes nothing */
 bool cmd_exists(struct cmd_ctx *c, struct span key); /* no statistics, no access clock */
 /* True if e is NULL or of this type; otherwise answers WRONGTYPE and returns false. */
 bool cmd_type_ok(struct cmd_ctx *c, const struct entry *e, enum val_type type);
