@@ -1,0 +1,60 @@
+#ifndef BACKENDS_TYPES_DICT_H
+#define BACKENDS_TYPES_DICT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/span.h"
+
+/* A hash table of items by their key, for big collections: sets, hashes, the member index of sorted sets.
+ *
+ * An item is a block of its owner's, which holds its own key; the table holds pointers and frees nothing but itself. It
+ * grows and shrinks by one bucket at a time, so no operation costs more than a bucket's worth of items, at any size. About 15
+ * bytes per item. Pointers to slots, and iterators, die with the next dict_add, dict_remove or clear step; items never move.
+ * Not thread-safe. */
+struct dict;
+
+/* The key inside an item (borrows). Must not change while the item is in the table. */
+typedef struct span (*dict_key_fn)(const void *item);
+
+/* Seed of the hash of all tables of the process: against chosen-key floods. Call once before the first table is made. */
+void dict_set_seed(uint64_t seed);
+
+struct dict *dict_new(dict_key_fn key);
+void dict_free(struct dict *d, void (*free_item)(void *)); /* all at once; free_item NULL: items are not freed; d NULL allowed */
+/* Frees about budget items and the table's own memory in slices. True: more to do, and nothing but another step may
+ * be called; false: d is gone. */
+bool dict_free_step(struct dict *d, size_t budget, void (*free_item)(void *));
+
+size_t dict_count(const struct dict *d);
+size_t dict_memory(const struct dict *d); /* the table alone, without the items; O(1) */
+
+/* The functions that look for a key take its hash, so that one request computes it once. */
+uint64_t dict_hash(struct span key);
+void *dict_find(const struct dict *d, struct span key, uint64_t hash);  /* NULL: not there */
+/* Where the item's pointer is kept, to put another block with the same key there (realloc); NULL: not there. */
+void **dict_find_slot(struct dict *d, struct span key, uint64_t hash);
+void dict_prefetch(const struct dict *d, uint64_t hash);                /* the bucket */
+void dict_add(struct dict *d, void *item, uint64_t hash);               /* the key must not be in d; d takes no ownership */
+void *dict_remove(struct dict *d, struct span key, uint64_t hash);      /* gives the item; NULL: not there */
+
+/* A random item, each with the same probability; d must not be empty. rng: xorshift64 state, not 0. O(1) expected. */
+void *dict_random(const struct dict *d, uint64_t *rng);
+
+/* Visits a few items and returns the next cursor; 0 first and at the end. Redis' guarantees: what is in the table all
+ * the time is visited at least once, whatever is added and removed between the calls. fn must not change the table. */
+typedef void (*dict_scan_fn)(void *arg, void *item);
+uint64_t dict_scan(const struct dict *d, uint64_t cursor, dict_scan_fn fn, void *arg);
+
+/* All items: `struct dict_iter it = dict_iter(d); while ((item = dict_next(&it)) != NULL)`. */
+struct dict_iter {
+    const struct dict *d;
+    const void *bucket;
+    size_t next_bucket;
+    unsigned left; /* bits of the slots of the bucket still to be visited */
+};
+struct dict_iter dict_iter(const struct dict *d);
+void *dict_next(struct dict_iter *it);
+
+#endif
