@@ -262,10 +262,8 @@ static void grow(struct dict *d)
 static void release_room(struct dict *d)
 {
     size_t n = d->buckets;
-    if (n >= SEGMENT) {
-        /* one whole segment is kept for half of the next, so that sizes around a border do not
-         * thrash */
-        return;
+    if (n != 0 && n % SEGMENT == 0) {
+        mem_free(d->segment[n / SEGMENT]);
     }
     while (d->first_cap > 4 && n <= d->first_cap / 4) {
         d->first_cap /= 2;
