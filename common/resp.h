@@ -13,14 +13,15 @@
 
 /* ---- requests ------------------------------------------------------------------------------------------------ */
 
-#define RESP_INLINE_MAX (64 * 1024)       /* Redis' PROTO_INLINE_MAX_SIZE */
-#define RESP_ARGS_MAX (1024 * 1024)       /* Redis' limit on the multibulk count */
-#define RESP_ARGS_UNAUTH_MAX 10           /* before AUTH */
+#define RESP_INLINE_MAX (64 * 1024) /* Redis' PROTO_INLINE_MAX_SIZE: also of the lines that hold counts and lengths */
+#define RESP_ARGS_MAX 2147483647    /* Redis 7.0 accepts any positive int; what arrives is bounded by the query buffer limit */
+#define RESP_ARGS_UNAUTH_MAX 10     /* before AUTH */
 #define RESP_BULK_UNAUTH_MAX 16384
 
 struct resp_limits {
     uint64_t bulk_bytes_max; /* proto-max-bulk-len */
     uint32_t args_max;
+    bool unauthenticated;    /* the two limits above hold as well */
 };
 
 /* Incremental parser of one connection's request stream. All positions are relative to the first byte of the
@@ -29,8 +30,9 @@ struct resp_parser {
     struct span *argv;  /* owned; valid after RESP_REQUEST until the next call; points into the caller's bytes */
     uint32_t argv_cap;
     uint32_t argc;
-    /* state of a request that has not arrived whole */
+    /* state of a request that has not arrived whole; until then argv[i].p holds an offset, not a pointer */
     size_t pos;          /* bytes already understood */
+    size_t scanned;      /* bytes already searched for the end of a line */
     int64_t bulk_len;    /* length of the argument under way, -1: header not read */
     uint32_t args_left;
     uint32_t args_declared;
@@ -47,11 +49,19 @@ enum resp_result {
 
 void resp_parser_init(struct resp_parser *p);
 void resp_parser_free(struct resp_parser *p);
+/* Forgets the request under way (its bytes will be offered again from the first) and gives back memory of large ones. */
+void resp_parser_reset(struct resp_parser *p);
 
 /* Parses at most one request from bytes[0..len). Arguments are spans into bytes (zero copy), except for inline
- * requests with quotes, whose unquoted text the parser holds. Cost: linear in the new bytes only. */
+ * requests, whose unquoted text the parser holds. Cost: linear in the new bytes only. */
 enum resp_result resp_parse(struct resp_parser *p, const char *bytes, size_t len, const struct resp_limits *limits,
                             size_t *consumed, struct errmsg *error);
+
+/* The short way, without state: a request that is wholly there, well formed, within limits, and has at most
+ * argv_max arguments. Returns the bytes it takes and sets *argc (0 is never set), or 0 for anything else: then resp_parse must
+ * look at it. Inline requests qualify when they have no quotes. For batches: many requests into one array of spans. */
+size_t resp_parse_whole(const char *bytes, size_t len, const struct resp_limits *limits, struct span *argv,
+                        uint32_t argv_max, uint32_t *argc);
 
 /* After RESP_MORE: how many bytes the request has at least, from its first (0: not known). For sizing the buffer. */
 size_t resp_wanted(const struct resp_parser *p);
