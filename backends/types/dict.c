@@ -122,6 +122,23 @@ size_t dict_memory(const struct dict *d)
            (buckets + d->chained) * sizeof(struct bucket);
 }
 
+size_t dict_memory_with_items(const struct dict *d, size_t samples)
+{
+    size_t sum = 0;
+    size_t seen = 0;
+    struct dict_iter it = dict_iter(d);
+    while (samples == 0 || seen < samples) {
+        const void *item = dict_next(&it);
+        if (item == NULL) {
+            break;
+        }
+        sum += mem_usable(item);
+        seen++;
+    }
+    double mean = seen == 0 ? 0 : (double)sum / (double)seen;
+    return dict_memory(d) + (seen == d->count ? sum : (size_t)(mean * (double)d->count));
+}
+
 /* ---- a chain ---- */
 
 static void chain_add(struct dict *d, struct bucket *b, void *item, uint8_t tag)
@@ -329,9 +346,9 @@ void *dict_remove(struct dict *d, struct span key, uint64_t hash)
     return item;
 }
 
-static uint64_t next_random(uint64_t *rng)
+uint64_t dict_rng(uint64_t *rng)
 {
-    uint64_t x = *rng;
+    uint64_t x = *rng != 0 ? *rng : 0x9e3779b97f4a7c15u;
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
@@ -366,12 +383,12 @@ void *dict_random(const struct dict *d, uint64_t *rng)
     /* A bucket and a place in it are drawn; a place that is empty is drawn again: so every item has
      * the same chance. */
     for (unsigned i = 0; i < RANDOM_TRIES; i++) {
-        uint64_t r = next_random(rng);
+        uint64_t r = dict_rng(rng);
         const struct bucket *b = bucket_at(d, (size_t)((r >> 8) % d->buckets));
         unsigned n = chain_count(b);
         unsigned place = (unsigned)((r & 0xff) % RANDOM_CHAIN);
         if (n > RANDOM_CHAIN) {
-            place = (unsigned)(next_random(rng) % n);
+            place = (unsigned)(dict_rng(rng) % n);
         }
         if (place < n) {
             return chain_item(b, place);
@@ -379,6 +396,34 @@ void *dict_random(const struct dict *d, uint64_t *rng)
     }
     struct dict_iter it = dict_iter(d);
     return dict_next(&it);
+}
+
+void dict_sample(const struct dict *d, size_t n, uint64_t *rng, dict_scan_fn fn, void *arg)
+{
+    if (n > d->count / 3) {
+        /* Knuth's algorithm S: one pass, each item with the chance (still wanted / still to come)
+         */
+        struct dict_iter it = dict_iter(d);
+        for (size_t left = d->count; n != 0; left--) {
+            void *item = dict_next(&it);
+            if (dict_rng(rng) % left < n) {
+                fn(arg, item);
+                n--;
+            }
+        }
+        return;
+    }
+    struct dict *drawn = dict_new(d->key);
+    while (dict_count(drawn) < n) {
+        void *item = dict_random(d, rng);
+        struct span key = d->key(item);
+        uint64_t hash = dict_hash(key);
+        if (dict_find(drawn, key, hash) == NULL) {
+            dict_add(drawn, item, hash);
+            fn(arg, item);
+        }
+    }
+    dict_free(drawn, NULL);
 }
 
 static uint64_t reverse_bits(uint64_t v)

@@ -7,24 +7,29 @@
 
 #include "common/span.h"
 
-/* A hash table of items by their key, for big collections: sets, hashes, the member index of sorted sets.
+/* A hash table of items by their key, for big collections: sets, hashes, the member index of sorted
+ * sets.
  *
- * An item is a block of its owner's, which holds its own key; the table holds pointers and frees nothing but itself. It
- * grows and shrinks by one bucket at a time, so no operation costs more than a bucket's worth of items, at any size. About 15
- * bytes per item. Pointers to slots, and iterators, die with the next dict_add, dict_remove or clear step; items never move.
- * Not thread-safe. */
+ * An item is a block of its owner's, which holds its own key; the table holds pointers and frees
+ * nothing but itself. It grows and shrinks by one bucket at a time, so no operation costs more than
+ * a bucket's worth of items, at any size. About 15 bytes per item. Pointers to slots, and
+ * iterators, die with the next dict_add, dict_remove or clear step; items never move. Not
+ * thread-safe. */
 struct dict;
 
 /* The key inside an item (borrows). Must not change while the item is in the table. */
 typedef struct span (*dict_key_fn)(const void *item);
 
-/* Seed of the hash of all tables of the process: against chosen-key floods. Call once before the first table is made. */
+/* Seed of the hash of all tables of the process: against chosen-key floods. Call once before the
+ * first table is made. */
 void dict_set_seed(uint64_t seed);
 
 struct dict *dict_new(dict_key_fn key);
-void dict_free(struct dict *d, void (*free_item)(void *)); /* all at once; free_item NULL: items are not freed; d NULL allowed */
-/* Frees about budget items and the table's own memory in slices. True: more to do, and nothing but another step may
- * be called; false: d is gone. */
+void dict_free(struct dict *d,
+               void (*free_item)(
+                   void *)); /* all at once; free_item NULL: items are not freed; d NULL allowed */
+/* Frees about budget items and the table's own memory in slices. True: more to do, and nothing but
+ * another step may be called; false: d is gone. */
 bool dict_free_step(struct dict *d, size_t budget, void (*free_item)(void *));
 
 size_t dict_count(const struct dict *d);
@@ -32,19 +37,32 @@ size_t dict_memory(const struct dict *d); /* the table alone, without the items;
 
 /* The functions that look for a key take its hash, so that one request computes it once. */
 uint64_t dict_hash(struct span key);
-void *dict_find(const struct dict *d, struct span key, uint64_t hash);  /* NULL: not there */
-/* Where the item's pointer is kept, to put another block with the same key there (realloc); NULL: not there. */
+void *dict_find(const struct dict *d, struct span key, uint64_t hash); /* NULL: not there */
+/* Where the item's pointer is kept, to put another block with the same key there (realloc); NULL:
+ * not there. */
 void **dict_find_slot(struct dict *d, struct span key, uint64_t hash);
-void dict_prefetch(const struct dict *d, uint64_t hash);                /* the bucket */
-void dict_add(struct dict *d, void *item, uint64_t hash);               /* the key must not be in d; d takes no ownership */
-void *dict_remove(struct dict *d, struct span key, uint64_t hash);      /* gives the item; NULL: not there */
+void dict_prefetch(const struct dict *d, uint64_t hash); /* the bucket */
+void dict_add(struct dict *d, void *item,
+              uint64_t hash); /* the key must not be in d; d takes no ownership */
+void *dict_remove(struct dict *d, struct span key,
+                  uint64_t hash); /* gives the item; NULL: not there */
 
-/* A random item, each with the same probability; d must not be empty. rng: xorshift64 state, not 0. O(1) expected. */
+/* The table and its items, each one allocation; samples 0: every item, else the mean of so many
+ * times the count. */
+size_t dict_memory_with_items(const struct dict *d, size_t samples);
+
+/* The next number of a xorshift64 sequence (a state of 0 is replaced). */
+uint64_t dict_rng(uint64_t *rng);
+/* A random item, each with the same probability; d must not be empty. O(1) expected. */
 void *dict_random(const struct dict *d, uint64_t *rng);
-
-/* Visits a few items and returns the next cursor; 0 first and at the end. Redis' guarantees: what is in the table all
- * the time is visited at least once, whatever is added and removed between the calls. fn must not change the table. */
+/* Calls fn for n different items (n <= count), every choice with the same probability; not in
+ * random order. O(n) expected. fn must not change the table. */
 typedef void (*dict_scan_fn)(void *arg, void *item);
+void dict_sample(const struct dict *d, size_t n, uint64_t *rng, dict_scan_fn fn, void *arg);
+
+/* Visits a few items and returns the next cursor; 0 first and at the end. Redis' guarantees: what
+ * is in the table all the time is visited at least once, whatever is added and removed between the
+ * calls. fn must not change the table. */
 uint64_t dict_scan(const struct dict *d, uint64_t cursor, dict_scan_fn fn, void *arg);
 
 /* All items: `struct dict_iter it = dict_iter(d); while ((item = dict_next(&it)) != NULL)`. */
