@@ -24,12 +24,16 @@ struct conn_req {
 struct conn;
 struct conn_ops {
     /* Up to CONN_BATCH_MAX requests, in order. Returns how many were taken. Fewer than n means "no more now":
-     * the rest stays in the buffer and is offered again after conn_resume (back-pressure, CLIENT PAUSE). */
+     * the rest stays in the buffer and is offered again after conn_resume (back-pressure, CLIENT PAUSE), or, if conn_full(c),
+     * when the output was written. Output is flushed by itself. */
     size_t (*on_batch)(struct conn *c, const struct conn_req *reqs, size_t n);
     /* The connection is gone (peer closed, error, limit, conn_close): free what is yours; c is freed by the
      * caller of this function after it returns, by calling ops->release. Called exactly once. */
     void (*on_close)(struct conn *c);
     void (*release)(struct conn *c); /* free the memory that holds c */
+    /* Are replies still to come from elsewhere (proxy)? Then a client that closed its sending side is kept until they
+     * were written, and is not idle. NULL: never. */
+    bool (*has_pending)(const struct conn *c);
 };
 
 struct conn_limits { /* shared by the connections of a worker; may be changed between batches */
@@ -47,21 +51,31 @@ struct conn {
     uint8_t proto;          /* 2 or 3: of replies */
     bool close_after_write; /* set by the owner: no more requests are read, output is written, then closed */
     bool closing;
-    bool paused;
+    bool paused;            /* on_batch took fewer than it was offered; until conn_resume */
+    bool stalled;           /* too much output waits; ends by itself when it was written */
+    bool unauthenticated;   /* set by the owner: requests have the small limits of clients before AUTH */
     bool is_unix;
     int fd;
     struct loop *loop;
     const struct conn_ops *ops;
     const struct conn_limits *limits;
-    struct buf in, out;
-    struct resp_out reply; /* reply.b == &out */
-    uint64_t bytes_in, bytes_out, created_ms, last_active_ms, requests;
+    struct buf in, out; /* in: only what could not be handled in the turn it was read */
+    struct resp_out reply; /* reply.b == &out; whoever changes proto changes reply.proto too */
+    uint64_t bytes_in, bytes_out, requests;
+    uint64_t created_ms, last_active_ms; /* clk_wall_ms */
     char peer[64], local[64]; /* "127.0.0.1:51234", "/run/x.sock:0" */
     struct conn_private *priv;
 };
 
 /* Takes an accepted socket. c is zeroed memory of the caller (first member of a session). */
 enum err conn_init(struct conn *c, struct loop *l, int fd, const struct conn_ops *ops, const struct conn_limits *limits);
+
+/* True when so much output waits that no more requests should be run: on_batch then stops early, and the rest is offered
+ * again by itself once the output was written. */
+static inline bool conn_full(const struct conn *c)
+{
+    return buf_used(&c->out) > c->limits->out_pause_bytes;
+}
 
 void conn_touch(struct conn *c);  /* output was appended: write it at the end of this turn */
 void conn_resume(struct conn *c); /* offer what is buffered again (next turn), read on */

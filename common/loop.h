@@ -32,7 +32,7 @@ void loop_timer_start(struct loop_timer *t, uint64_t after_us); /* replaces an e
 void loop_timer_stop(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t); /* NULL allowed */
 
-/* ---- end of turn: runs once after all readiness callbacks of the current turn, before the loop sleeps.
+/* ---- end of turn: runs once after all readiness callbacks of the current turn, before the loop sleeps; tasks added by tasks run in the same turn.
  * Writing replies and sending peer messages happens here, so that each is one system call per turn. The
  * struct is the caller's (embed it); adding one that is queued already does nothing. ---- */
 struct loop_task {
@@ -48,6 +48,10 @@ void loop_post(struct loop *l, void (*fn)(void *arg), void *arg);
 
 /* ---- signals: main loop only ---- */
 void loop_signal(struct loop *l, int signo, void (*fn)(int signo, void *arg), void *arg);
+
+/* A place for what one module keeps per loop (conn.c: connections and buffers shared by them); starts as NULL. destroy(value) runs
+ * in loop_free. */
+void **loop_local(struct loop *l, void (*destroy)(void *));
 
 /* Length of the longest turn since the last call, ns (stall guard L8, INFO). */
 uint64_t loop_longest_turn_ns(struct loop *l);

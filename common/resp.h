@@ -52,6 +52,12 @@ void resp_parser_free(struct resp_parser *p);
 /* Forgets the request under way (its bytes will be offered again from the first) and gives back memory of large ones. */
 void resp_parser_reset(struct resp_parser *p);
 
+/* No request is under way: the next byte begins one. */
+static inline bool resp_parser_idle(const struct resp_parser *p)
+{
+    return p->mode == 0;
+}
+
 /* Parses at most one request from bytes[0..len). Arguments are spans into bytes (zero copy), except for inline
  * requests, whose unquoted text the parser holds. Cost: linear in the new bytes only. */
 enum resp_result resp_parse(struct resp_parser *p, const char *bytes, size_t len, const struct resp_limits *limits,
