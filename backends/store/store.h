@@ -45,10 +45,20 @@ struct entry *store_find_hashed(struct store *s, struct span key, uint64_t hash)
 /* ---- writing. Each returns the entry, which may have moved: pointers to the old one are dead. A value that is
  * replaced is freed (big collections: lazily, see store_lazy_step). e may be NULL for a new key; otherwise e's key must equal key. ---- */
 struct entry *store_put_string(struct store *s, struct entry *e, struct span key, struct span value, enum str_enc enc); /* keeps expiry and protocol fields */
-struct entry *store_put_object(struct store *s, struct entry *e, struct span key, enum val_type type, void *object);    /* takes object */
+/* The same with the expiry given (0: none), in one step: SET, SETEX, GETSET. The value must not point into the store. */
+struct string_value {
+    struct span bytes;
+    enum str_enc enc;
+    uint64_t expire_ms;
+};
+struct entry *store_put_string_expire(struct store *s, struct entry *e, struct span key, struct string_value v);
+/* Takes object; keeps expiry and protocol fields. VAL_TOMBSTONE with object NULL: what is left of a deleted key (no expiry). */
+struct entry *store_put_object(struct store *s, struct entry *e, struct span key, enum val_type type, void *object);
 /* Makes the string value exactly len bytes (new bytes are zero), STR_RAW, and gives a writable pointer to it. */
 struct entry *store_string_resize(struct store *s, struct entry *e, size_t len, char **bytes);
-void store_delete(struct store *s, struct entry *e);               /* removes key and value */
+/* Removes key and value. An entry with protocol fields (ts, state, hot, generation: not all zero) becomes a tombstone, so that they
+ * survive (DESIGN H8); deleting a tombstone removes it for good. */
+void store_delete(struct store *s, struct entry *e);
 struct entry *store_set_expire(struct store *s, struct entry *e, uint64_t expire_ms); /* absolute wall ms; 0: none */
 /* Detaches the object of a collection (RENAME, lazy free): the entry keeps its key and becomes an empty string. */
 void *store_take_object(struct store *s, struct entry *e, enum val_type *type);
@@ -88,7 +98,9 @@ uint64_t store_tombstones(const struct store *s);
 uint64_t store_avg_ttl_ms(const struct store *s, unsigned db, uint64_t now_ms); /* sampled */
 
 /* ---- walking. The cursor is 0 at first and at the end; guarantees are Redis' (every key present all the time is visited at least
- * once, whatever happens meanwhile). fn must not change the store. Returns the next cursor. Cost: about `count` entries. ---- */
+ * once, whatever happens meanwhile) and more: no key is visited twice. A cursor is a position in the order of hashes, below 2^48: the
+ * upper 16 bits are free for callers that join several stores. Tombstones are visited too (entry_type tells). fn must not
+ * change the store. Returns the next cursor. Cost: about `count` entries. ---- */
 typedef void (*store_scan_fn)(void *arg, struct entry *e);
 uint64_t store_scan(struct store *s, uint64_t cursor, size_t count, store_scan_fn fn, void *arg);
 struct entry *store_random(struct store *s, int db, uint64_t *rng, bool with_expiry); /* db -1: any; NULL: none; fair enough as Redis' */

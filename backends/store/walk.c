@@ -1,0 +1,169 @@
+/* Scanning, random entries, and samples of what has an expiry. */
+#include "backends/store/store_private.h"
+
+#define CURSOR_SHIFT 16u /* positions use the 48 top bits of a hash */
+#define RANDOM_TRIES 100u
+#define TTL_SAMPLES 50u
+#define SAMPLE_BUCKETS 1024u /* bound of one walk for expiring entries */
+#define SAMPLE_SEGS 256u
+
+uint64_t store_scan(struct store *s, uint64_t cursor, size_t count, store_scan_fn fn, void *arg)
+{
+    uint64_t pos = cursor << CURSOR_SHIFT;
+    size_t visited = 0;
+    size_t buckets = count > SIZE_MAX / 10 ? SIZE_MAX : count * 10;
+    do {
+        pos = table_gather(&s->table, pos, &s->scratch);
+        for (size_t i = 0; i < s->scratch.count; i++) {
+            if (!entry_dead(s, s->scratch.e[i])) {
+                fn(arg, s->scratch.e[i]);
+            }
+        }
+        visited += s->scratch.count;
+    } while (pos != 0 && visited < count && --buckets != 0);
+    return pos >> CURSOR_SHIFT;
+}
+
+static bool random_fits(const struct store *s, uintptr_t slot, int db, bool with_expiry)
+{
+    if (slot == 0 || (with_expiry && (slot & SLOT_EXPIRES) == 0)) {
+        return false;
+    }
+    const struct entry *e = ENTRY_OF(slot);
+    return entry_live(s, e) && (db < 0 || key_db(ent_key(e)) == (unsigned)db);
+}
+
+/* The first entry that fits from a position on, around the whole table. */
+static struct entry *first_from(const struct store *s, uint64_t pos, int db, bool with_expiry)
+{
+    uint64_t start = table_dirent(&s->table, pos)->seg->prefix;
+    uint64_t at = start;
+    do {
+        const struct seg *seg = table_dirent(&s->table, at)->seg;
+        for (unsigned b = 0; b < seg->buckets && (seg->expiring != 0 || !with_expiry); b++) {
+            for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+                if (random_fits(s, seg->b[b].slot[i], db, with_expiry)) {
+                    return ENTRY_OF(seg->b[b].slot[i]);
+                }
+            }
+        }
+        at = seg_end(seg);
+    } while (at != start);
+    return NULL;
+}
+
+struct entry *store_random(struct store *s, int db, uint64_t *rng, bool with_expiry)
+{
+    uint64_t there = 0;
+    for (int i = db < 0 ? 0 : db; i <= (db < 0 ? (int)DB_COUNT - 1 : db); i++) {
+        there += with_expiry ? s->expires[i] : s->count[i];
+    }
+    if (there == 0) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < RANDOM_TRIES; i++) {
+        uint64_t r = store_random_u64(rng);
+        const struct seg *seg = table_dirent(&s->table, r)->seg;
+        uint64_t pick = store_random_u64(rng);
+        unsigned b = (unsigned)((uint32_t)pick * (uint64_t)seg->buckets >> 32);
+        uintptr_t slot = seg->b[b].slot[(pick >> 32) % BUCKET_SLOTS];
+        if (random_fits(s, slot, db, with_expiry)) {
+            return ENTRY_OF(slot);
+        }
+    }
+    return first_from(s, store_random_u64(rng), db, with_expiry);
+}
+
+/* ---- expiry ---- */
+
+/* Visits entries with an expiry from a position on, bucket by bucket as they lie; segments without
+ * any are skipped. Ends after a bounded walk, at the end of a full round, or when fn says so.
+ * Returns where to go on. */
+typedef bool (*expiring_fn)(void *arg, struct entry *e);
+
+static uint64_t visit_expiring(const struct store *s, uint64_t pos, expiring_fn fn, void *arg)
+{
+    const struct table *t = &s->table;
+    unsigned buckets = 0;
+    uint64_t first = table_dirent(t, pos)->seg->prefix;
+    for (unsigned segs = 0; segs < SAMPLE_SEGS && buckets < SAMPLE_BUCKETS; segs++) {
+        const struct seg *seg = table_dirent(t, pos)->seg;
+        unsigned b = table_bucket(seg->depth, seg->buckets, pos);
+        for (; seg->expiring != 0 && b < seg->buckets; b++, buckets++) {
+            bool enough = false;
+            for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+                uintptr_t slot = seg->b[b].slot[i];
+                if ((slot & SLOT_EXPIRES) != 0 && entry_live(s, ENTRY_OF(slot))) {
+                    enough |= fn(arg, ENTRY_OF(slot));
+                }
+            }
+            if (enough) {
+                return seg_bucket_start(seg, b + 1);
+            }
+        }
+        pos = seg_end(seg);
+        if (pos == first) {
+            break;
+        }
+    }
+    return pos;
+}
+
+struct expired_sample {
+    uint64_t now_ms;
+    struct entry **found;
+    size_t count, max;
+    size_t samples, seen, expired;
+};
+
+static bool sample_one(void *arg, struct entry *e)
+{
+    struct expired_sample *x = arg;
+    x->seen++;
+    if (entry_expired_at(ent_expire(e), x->now_ms)) {
+        x->expired++;
+        if (x->count < x->max && (e->flags & ENT_HOT) == 0 && entry_state(e) == 0) {
+            x->found[x->count++] = e;
+        }
+    }
+    return x->seen >= x->samples || x->count == x->max;
+}
+
+size_t store_sample_expired(struct store *s, uint64_t now_ms, size_t samples, struct entry **found,
+                            size_t max, bool *worth)
+{
+    store_saw_time(s, now_ms);
+    struct expired_sample x = {.now_ms = now_ms, .found = found, .max = max, .samples = samples};
+    *worth = false;
+    if (max == 0 || samples == 0) {
+        return 0;
+    }
+    s->expire_pos = visit_expiring(s, s->expire_pos, sample_one, &x);
+    *worth = x.count != 0 && x.expired * 4 > x.seen;
+    return x.count;
+}
+
+struct ttl_sample {
+    uint64_t now_ms, sum, count;
+    unsigned db;
+};
+
+static bool ttl_one(void *arg, struct entry *e)
+{
+    struct ttl_sample *x = arg;
+    uint64_t expire = ent_expire(e);
+    if (expire > x->now_ms && key_db(ent_key(e)) == x->db) {
+        x->sum += expire - x->now_ms;
+        x->count++;
+    }
+    return x->count >= TTL_SAMPLES;
+}
+
+uint64_t store_avg_ttl_ms(const struct store *s, unsigned db, uint64_t now_ms)
+{
+    struct ttl_sample x = {.now_ms = now_ms, .db = db};
+    if (s->expires[db] != 0) {
+        visit_expiring(s, 0, ttl_one, &x);
+    }
+    return x.count == 0 ? 0 : x.sum / x.count;
+}
