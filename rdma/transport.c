@@ -21,7 +21,7 @@
 static void flush_dirty(struct loop_task *task)
 {
     struct transport *t =
-        (struct transport *)((char *)task - offsetof(struct transport, flush_task));
+        (struct transport *)(void *)((char *)task - offsetof(struct transport, flush_task));
     struct link *l = t->dirty;
     t->dirty = NULL;
     while (l != NULL) {
@@ -41,7 +41,7 @@ static void flush_dirty(struct loop_task *task)
 static void reap_dead(struct loop_task *task)
 {
     struct transport *t =
-        (struct transport *)((char *)task - offsetof(struct transport, reap_task));
+        (struct transport *)(void *)((char *)task - offsetof(struct transport, reap_task));
     for (struct link **at = &t->dirty; *at != NULL;) {
         if (link_is_dead(*at)) {
             (*at)->dirty = false;
