@@ -13,21 +13,22 @@
 /* Values below 16 have a bucket each; then 16 buckets per octave. */
 static size_t bucket_of(uint64_t ns)
 {
-    if (ns < HIST_SUB) {
+    if (ns < METRIC_HIST_SUB) {
         return (size_t)ns;
     }
-    unsigned octave = 63u - (unsigned)__builtin_clzll(ns) - HIST_SUB_BITS;
-    size_t i = (size_t)(octave + 1) * HIST_SUB + (size_t)((ns >> octave) & (HIST_SUB - 1));
-    return i < HIST_BUCKETS ? i : HIST_BUCKETS - 1;
+    unsigned octave = 63u - (unsigned)__builtin_clzll(ns) - METRIC_HIST_SUB_BITS;
+    size_t i =
+        (size_t)(octave + 1) * METRIC_HIST_SUB + (size_t)((ns >> octave) & (METRIC_HIST_SUB - 1));
+    return i < METRIC_HIST_BUCKETS ? i : METRIC_HIST_BUCKETS - 1;
 }
 
 static uint64_t bucket_low(size_t i)
 {
-    if (i < HIST_SUB) {
+    if (i < METRIC_HIST_SUB) {
         return i;
     }
-    unsigned octave = (unsigned)(i / HIST_SUB) - 1;
-    return (uint64_t)(HIST_SUB + i % HIST_SUB) << octave;
+    unsigned octave = (unsigned)(i / METRIC_HIST_SUB) - 1;
+    return (uint64_t)(METRIC_HIST_SUB + i % METRIC_HIST_SUB) << octave;
 }
 
 static uint64_t bucket_high(size_t i) /* the largest value in it */
@@ -46,7 +47,7 @@ static inline uint64_t look(const _Atomic uint64_t *v)
     return atomic_load_explicit(v, memory_order_relaxed);
 }
 
-void hist_record(struct hist *h, uint64_t ns)
+void metric_hist_record(struct metric_hist *h, uint64_t ns)
 {
     raise(&h->buckets[bucket_of(ns)], 1);
     raise(&h->sum_ns, ns);
@@ -56,32 +57,32 @@ void hist_record(struct hist *h, uint64_t ns)
     }
 }
 
-void hist_reset(struct hist *h)
+void metric_hist_reset(struct metric_hist *h)
 {
     atomic_store_explicit(&h->count, 0, memory_order_relaxed);
     atomic_store_explicit(&h->sum_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&h->max_ns, 0, memory_order_relaxed);
-    for (size_t i = 0; i < HIST_BUCKETS; i++) {
+    for (size_t i = 0; i < METRIC_HIST_BUCKETS; i++) {
         atomic_store_explicit(&h->buckets[i], 0, memory_order_relaxed);
     }
 }
 
-void hist_merge(struct hist *dst, const struct hist *src)
+void metric_hist_merge(struct metric_hist *dst, const struct metric_hist *src)
 {
     raise(&dst->count, look(&src->count));
     raise(&dst->sum_ns, look(&src->sum_ns));
     if (look(&src->max_ns) > look(&dst->max_ns)) {
         atomic_store_explicit(&dst->max_ns, look(&src->max_ns), memory_order_relaxed);
     }
-    for (size_t i = 0; i < HIST_BUCKETS; i++) {
+    for (size_t i = 0; i < METRIC_HIST_BUCKETS; i++) {
         raise(&dst->buckets[i], look(&src->buckets[i]));
     }
 }
 
-uint64_t hist_percentile(const struct hist *h, double percent)
+uint64_t metric_hist_percentile(const struct metric_hist *h, double percent)
 {
     uint64_t total = 0;
-    for (size_t i = 0; i < HIST_BUCKETS; i++) {
+    for (size_t i = 0; i < METRIC_HIST_BUCKETS; i++) {
         total += look(&h->buckets[i]);
     }
     if (total == 0) {
@@ -91,7 +92,7 @@ uint64_t hist_percentile(const struct hist *h, double percent)
     rank = rank == 0 ? 1 : rank > total ? total : rank;
     uint64_t seen = 0;
     size_t i = 0;
-    for (; i < HIST_BUCKETS - 1; i++) {
+    for (; i < METRIC_HIST_BUCKETS - 1; i++) {
         seen += look(&h->buckets[i]);
         if (seen >= rank) {
             break;
@@ -102,10 +103,10 @@ uint64_t hist_percentile(const struct hist *h, double percent)
     return middle > max && max != 0 ? max : middle;
 }
 
-uint64_t hist_count_upto(const struct hist *h, uint64_t ns)
+uint64_t metric_hist_count_upto(const struct metric_hist *h, uint64_t ns)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < HIST_BUCKETS && bucket_high(i) <= ns; i++) {
+    for (size_t i = 0; i < METRIC_HIST_BUCKETS && bucket_high(i) <= ns; i++) {
         n += look(&h->buckets[i]);
     }
     return n;
@@ -184,7 +185,7 @@ void metrics_gauge(struct metrics *m, const char *name, const char *labels, cons
 }
 
 void metrics_hist(struct metrics *m, const char *name, const char *labels, const char *help,
-                  struct hist *h)
+                  struct metric_hist *h)
 {
     add(m, (struct metric){.kind = KIND_HIST, .help = help, .instance = h}, name, labels);
 }
@@ -227,7 +228,7 @@ static double value_of(const struct metric *x)
     case KIND_GAUGE_FN:
         return x->fn(x->arg);
     case KIND_HIST:
-        return (double)look(&((const struct hist *)x->instance)->count);
+        return (double)look(&((const struct metric_hist *)x->instance)->count);
     }
     unreachable();
 }
@@ -252,12 +253,13 @@ uint64_t metrics_sum(struct metrics *m, const char *name, const char *labels)
     return whole + (rest > 0 ? (uint64_t)rest : 0);
 }
 
-void metrics_hist_sum(struct metrics *m, const char *name, const char *labels, struct hist *out)
+void metrics_hist_sum(struct metrics *m, const char *name, const char *labels,
+                      struct metric_hist *out)
 {
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < m->n; i++) {
         if (m->list[i].kind == KIND_HIST && is_named(&m->list[i], name, labels)) {
-            hist_merge(out, m->list[i].instance);
+            metric_hist_merge(out, m->list[i].instance);
         }
     }
     pthread_mutex_unlock(&m->lock);
@@ -273,12 +275,12 @@ static int by_name(const void *a, const void *b)
     return c != 0 ? c : strcmp(x->labels, y->labels);
 }
 
-static void print_hist(struct buf *out, const struct metric *x, const struct hist *sum)
+static void print_hist(struct buf *out, const struct metric *x, const struct metric_hist *sum)
 {
     const char *comma = x->labels[0] != '\0' ? "," : "";
     for (uint64_t us = 1; us <= 4194304; us *= 4) {
         buf_addf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", x->name, x->labels, comma,
-                 (double)us / 1e6, (unsigned long long)hist_count_upto(sum, us * 1000));
+                 (double)us / 1e6, (unsigned long long)metric_hist_count_upto(sum, us * 1000));
     }
     unsigned long long count = (unsigned long long)look(&sum->count);
     buf_addf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", x->name, x->labels, comma, count);
@@ -293,9 +295,9 @@ static void print_hist(struct buf *out, const struct metric *x, const struct his
 static void print_group(struct buf *out, const struct metric *list, size_t n)
 {
     if (list[0].kind == KIND_HIST) {
-        struct hist *sum = mem_zalloc(sizeof *sum);
+        struct metric_hist *sum = mem_zalloc(sizeof *sum);
         for (size_t i = 0; i < n; i++) {
-            hist_merge(sum, list[i].instance);
+            metric_hist_merge(sum, list[i].instance);
         }
         print_hist(out, &list[0], sum);
         mem_free(sum);

@@ -42,24 +42,24 @@ static inline int64_t gauge_get(const struct gauge *g)
 
 /* ---- latency histogram: log-linear, 16 steps per factor of two (a value is known to 6 %), 0 ns to 18 minutes ---- */
 
-#define HIST_SUB_BITS 4
-#define HIST_SUB (1u << HIST_SUB_BITS)
-#define HIST_OCTAVES 37
-#define HIST_BUCKETS (HIST_OCTAVES * HIST_SUB)
+#define METRIC_HIST_SUB_BITS 4
+#define METRIC_HIST_SUB (1u << METRIC_HIST_SUB_BITS)
+#define METRIC_HIST_OCTAVES 37
+#define METRIC_HIST_BUCKETS (METRIC_HIST_OCTAVES * METRIC_HIST_SUB)
 
-struct hist { /* one writer; zero bytes are an empty one */
+struct metric_hist { /* one writer; zero bytes are an empty one */
     _Atomic uint64_t count, sum_ns, max_ns;
-    _Atomic uint64_t buckets[HIST_BUCKETS];
+    _Atomic uint64_t buckets[METRIC_HIST_BUCKETS];
 };
 
-void hist_record(struct hist *h, uint64_t ns);
-void hist_reset(struct hist *h);
+void metric_hist_record(struct metric_hist *h, uint64_t ns);
+void metric_hist_reset(struct metric_hist *h);
 /* Adds what src holds now; dst belongs to the caller. */
-void hist_merge(struct hist *dst, const struct hist *src);
+void metric_hist_merge(struct metric_hist *dst, const struct metric_hist *src);
 /* The value below or at which so many percent (0..100) of the records lie, in ns: the middle of its bucket; 0 when empty. */
-uint64_t hist_percentile(const struct hist *h, double percent);
+uint64_t metric_hist_percentile(const struct metric_hist *h, double percent);
 /* How many records are at most this many ns (a bucket counts when its largest value is). */
-uint64_t hist_count_upto(const struct hist *h, uint64_t ns);
+uint64_t metric_hist_count_upto(const struct metric_hist *h, uint64_t ns);
 
 /* ---- registry ---- */
 struct metrics;
@@ -72,7 +72,7 @@ void metrics_free(struct metrics *m); /* the instances are their owners' */
  * a name must be of one kind. Any thread. */
 void metrics_counter(struct metrics *m, const char *name, const char *labels, const char *help, struct counter *c);
 void metrics_gauge(struct metrics *m, const char *name, const char *labels, const char *help, struct gauge *g);
-void metrics_hist(struct metrics *m, const char *name, const char *labels, const char *help, struct hist *h);
+void metrics_hist(struct metrics *m, const char *name, const char *labels, const char *help, struct metric_hist *h);
 /* A gauge that is computed when read; fn runs in the reader's thread with the registry locked. */
 void metrics_gauge_fn(struct metrics *m, const char *name, const char *labels, const char *help, double (*fn)(void *arg), void *arg);
 /* Forgets an instance (or the gauge function with this arg). */
@@ -80,7 +80,7 @@ void metrics_drop(struct metrics *m, const void *instance);
 
 /* Sum over the instances of a name; labels NULL: whatever their labels. 0 when there is none. */
 uint64_t metrics_sum(struct metrics *m, const char *name, const char *labels);
-void metrics_hist_sum(struct metrics *m, const char *name, const char *labels, struct hist *out); /* adds to out */
+void metrics_hist_sum(struct metrics *m, const char *name, const char *labels, struct metric_hist *out); /* adds to out */
 
 /* Everything in the Prometheus text format, sorted by name; histograms in seconds with one bucket per factor of four from 1 us. */
 void metrics_prometheus(struct metrics *m, struct buf *out);

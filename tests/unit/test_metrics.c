@@ -12,14 +12,14 @@ static void histogram_values_are_known_to_six_percent(void **state)
 {
     (void)state;
     for (uint64_t ns = 1; ns < UINT64_C(1) << 39; ns = ns * 5 / 4 + 1) {
-        struct hist *h = calloc(1, sizeof *h);
-        hist_record(h, ns);
-        hist_record(h, ns);
-        uint64_t got = hist_percentile(h, 50);
+        struct metric_hist *h = calloc(1, sizeof *h);
+        metric_hist_record(h, ns);
+        metric_hist_record(h, ns);
+        uint64_t got = metric_hist_percentile(h, 50);
         uint64_t off = got > ns ? got - ns : ns - got;
         assert_true(off * 16 <= ns);
-        assert_int_equal(hist_count_upto(h, ns + ns / 8 + 1), 2);
-        assert_int_equal(hist_count_upto(h, ns - ns / 8 - 1), 0);
+        assert_int_equal(metric_hist_count_upto(h, ns + ns / 8 + 1), 2);
+        assert_int_equal(metric_hist_count_upto(h, ns - ns / 8 - 1), 0);
         free(h);
     }
 }
@@ -27,19 +27,19 @@ static void histogram_values_are_known_to_six_percent(void **state)
 static void percentiles_split_the_records(void **state)
 {
     (void)state;
-    struct hist *h = calloc(1, sizeof *h);
-    assert_int_equal(hist_percentile(h, 99), 0);
+    struct metric_hist *h = calloc(1, sizeof *h);
+    assert_int_equal(metric_hist_percentile(h, 99), 0);
     for (uint64_t i = 0; i < 1000; i++) {
-        hist_record(h, i < 990 ? 1000 : 1000000);
+        metric_hist_record(h, i < 990 ? 1000 : 1000000);
     }
-    assert_in_range(hist_percentile(h, 50), 940, 1060);
-    assert_in_range(hist_percentile(h, 99), 940, 1060);
-    assert_in_range(hist_percentile(h, 99.9), 940000, 1060000);
-    assert_in_range(hist_percentile(h, 100), 940000, 1060000);
-    hist_record(h, UINT64_MAX);
+    assert_in_range(metric_hist_percentile(h, 50), 940, 1060);
+    assert_in_range(metric_hist_percentile(h, 99), 940, 1060);
+    assert_in_range(metric_hist_percentile(h, 99.9), 940000, 1060000);
+    assert_in_range(metric_hist_percentile(h, 100), 940000, 1060000);
+    metric_hist_record(h, UINT64_MAX);
     assert_int_equal(atomic_load(&h->max_ns), UINT64_MAX);
-    hist_reset(h);
-    assert_int_equal(hist_percentile(h, 50), 0);
+    metric_hist_reset(h);
+    assert_int_equal(metric_hist_percentile(h, 50), 0);
     free(h);
 }
 
@@ -90,13 +90,13 @@ static void histograms_are_summed_and_printed_in_seconds(void **state)
 {
     (void)state;
     struct metrics *m = metrics_new();
-    struct hist *h = calloc(2, sizeof *h);
+    struct metric_hist *h = calloc(2, sizeof *h);
     metrics_hist(m, "h_wait_seconds", "cmd=\"get\"", "Wait.", &h[0]);
     metrics_hist(m, "h_wait_seconds", "cmd=\"get\"", "Wait.", &h[1]);
-    hist_record(&h[0], 500);
-    hist_record(&h[1], 3000);
+    metric_hist_record(&h[0], 500);
+    metric_hist_record(&h[1], 3000);
 
-    struct hist *sum = calloc(1, sizeof *sum);
+    struct metric_hist *sum = calloc(1, sizeof *sum);
     metrics_hist_sum(m, "h_wait_seconds", NULL, sum);
     assert_int_equal(atomic_load(&sum->count), 2);
     struct buf out = {0};
