@@ -74,10 +74,8 @@ struct cmd {
     enum cmd_group group;
     const char *acl;        /* categories beyond those that follow from flags and group, as in Redis: "@dangerous @keyspace"; or NULL
                              * (a row with subs gets none from its group) */
-    /* Key specs as COMMAND INFO shows them, separated by ';', each "FLAG flag ...[@first,last,step]": "RO access",
-     * "RW access delete@1,1,1;OW update@2,2,1". Without positions: one range from first_key/last_key/key_step; last as there
-     * (absolute, or negative from the end). NULL: one such spec, RO or RW by the flags. Anything else (keynum, keyword) is
-     * spelt out in backends/cmd/docs.c. */
+    /* Key specs as COMMAND INFO shows them: "RO access", "RW access delete index 1 range 0 1 0;OW update index 2 range 0 1 0". What is
+     * left out comes from first_key, last_key, key_step; NULL: RO access or RW access update. The grammar: backends/server/keyspec.h. */
     const char *key_specs;
     const char *tips;       /* comma separated, e.g. "nondeterministic_output"; or NULL */
     const char *since, *summary, *complexity;
@@ -116,6 +114,8 @@ bool cmd_check_arity(const struct cmd *cmd, int argc, struct resp_out *out);
 void cmd_unknown(const struct span *argv, int argc, struct resp_out *out);
 /* Indexes of the keys of a request whose arity was checked; returns how many, or -1 if they cannot be told. */
 int cmd_get_keys(const struct cmd *cmd, const struct span *argv, int argc, int *idx, int max);
+/* True if this request is a blind write (DESIGN 3): rows with CMD_BLIND, SET only without NX, XX, GET, KEEPTTL. */
+bool cmd_is_blind(const struct cmd *cmd, const struct span *argv, int argc);
 
 /* ---- for handlers ---- */
 /* The live entry, or NULL if absent or expired at now_ms. Reads count a hit or miss; both touch the access clock (an effect does
