@@ -7,6 +7,7 @@
 extern const struct object_ops hash_ops;
 extern const struct object_ops set_ops;
 extern const struct object_ops list_ops;
+extern const struct object_ops zset_ops;
 extern const struct object_ops stream_ops;
 
 #endif
