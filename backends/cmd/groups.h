@@ -7,7 +7,12 @@
  * To add a file: define `const struct cmd cmds_x[] = {..., {0}};` and add X(x) here. */
 #define CMD_GROUPS(X) \
     X(string) \
-    X(generic)
+    X(generic) \
+    X(zset) \
+    X(bitmap) \
+    X(hll) \
+    X(geo) \
+    X(sort)
 
 #define X(group) extern const struct cmd cmds_##group[];
 CMD_GROUPS(X)

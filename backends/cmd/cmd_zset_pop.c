@@ -1,0 +1,317 @@
+/* Sorted set commands that take or pick members: popping, random members, scanning. */
+#include <limits.h>
+
+#include "backends/cmd/cmd_zset.h"
+#include "common/glob.h"
+#include "common/mem.h"
+#include "common/slot.h"
+
+/* ---- ZPOPMIN, ZPOPMAX, ZMPOP ---- */
+
+/* Answers n members from one end, without the header, and removes them. nested: as [member, score]
+ * pairs. */
+static void pop_members(struct cmd_ctx *c, struct entry *e, bool max, uint64_t n, bool nested)
+{
+    struct zset *z = entry_object(e);
+    uint64_t count = zset_count(z);
+    struct zset_iter it = zset_iter_at(z, max ? count - 1 : 0, max);
+    struct zset_item item;
+    for (uint64_t i = 0; i < n && zset_iter_next(&it, &item); i++) {
+        if (nested) {
+            resp_array(c->out, 2);
+        }
+        resp_bulk_span(c->out, item.member);
+        resp_double(c->out, item.score);
+    }
+    c->dirty += n;
+    if (n == count) {
+        store_delete(c->store, e);
+    } else {
+        zset_remove_ranks(z, max ? count - n : 0, n);
+    }
+}
+
+static void pop_generic(struct cmd_ctx *c, bool max)
+{
+    int64_t count = -1;
+    if (c->argc > 3) {
+        cmd_syntax_error(c);
+        return;
+    }
+    if (c->argc == 3 && !cmd_long_in(c, c->argv[2], 0, LONG_MAX, &count, NULL)) {
+        return;
+    }
+    struct entry *e;
+    struct zset *z;
+    if (!zset_write(c, c->argv[1], &e, &z)) {
+        return;
+    }
+    if (z == NULL || count == 0) {
+        resp_array(c->out, 0);
+        return;
+    }
+    bool nested = c->out->proto == 3 && count != -1;
+    uint64_t n = count == -1 ? 1 : (uint64_t)count;
+    if (n > zset_count(z)) {
+        n = zset_count(z);
+    }
+    resp_array(c->out, nested ? n : 2 * n);
+    pop_members(c, e, max, n, nested);
+}
+
+void zpopmin_command(struct cmd_ctx *c)
+{
+    pop_generic(c, false);
+}
+
+void zpopmax_command(struct cmd_ctx *c)
+{
+    pop_generic(c, true);
+}
+
+/* Parses `numkeys key ... MIN|MAX [COUNT n]`. False: answered. */
+static bool zmpop_parse(struct cmd_ctx *c, int *key_count, bool *max, int64_t *count)
+{
+    int64_t n;
+    if (!cmd_long_in(c, c->argv[1], 1, LONG_MAX, &n, "ERR numkeys should be greater than 0")) {
+        return false;
+    }
+    int64_t where = n >= c->argc ? c->argc : n + 2;
+    if (where >= c->argc) {
+        cmd_syntax_error(c);
+        return false;
+    }
+    *max = span_is(c->argv[where], "max");
+    if (!*max && !span_is(c->argv[where], "min")) {
+        cmd_syntax_error(c);
+        return false;
+    }
+    *key_count = (int)n;
+    *count = -1;
+    for (int j = (int)where + 1; j < c->argc; j += 2) {
+        if (*count != -1 || !span_is(c->argv[j], "count") || j + 1 >= c->argc) {
+            cmd_syntax_error(c);
+            return false;
+        }
+        if (!cmd_long_in(c, c->argv[j + 1], 1, LONG_MAX, count,
+                         "ERR count should be greater than 0")) {
+            return false;
+        }
+    }
+    if (*count == -1) {
+        *count = 1;
+    }
+    return true;
+}
+
+void zmpop_command(struct cmd_ctx *c)
+{
+    int key_count;
+    bool max;
+    int64_t count;
+    if (!zmpop_parse(c, &key_count, &max, &count)) {
+        return;
+    }
+    for (int i = 2; i < 2 + key_count; i++) {
+        struct entry *e;
+        struct zset *z;
+        if (!zset_write(c, c->argv[i], &e, &z)) {
+            return;
+        }
+        if (z == NULL) {
+            continue;
+        }
+        uint64_t n = (uint64_t)count < zset_count(z) ? (uint64_t)count : zset_count(z);
+        resp_array(c->out, 2);
+        resp_bulk_span(c->out, key_outer(c->argv[i]));
+        resp_array(c->out, n);
+        pop_members(c, e, max, n, true);
+        return;
+    }
+    resp_null_array(c->out);
+}
+
+/* ---- ZRANDMEMBER ---- */
+
+static void reply_member(struct cmd_ctx *c, const struct zset_item *item, bool withscores)
+{
+    if (withscores && c->out->proto == 3) {
+        resp_array(c->out, 2);
+    }
+    resp_bulk_span(c->out, item->member);
+    if (withscores) {
+        resp_double(c->out, item->score);
+    }
+}
+
+static uint64_t random_below(struct cmd_ctx *c, uint64_t n)
+{
+    return (uint64_t)(((unsigned __int128)cmd_random(c) * n) >> 64);
+}
+
+static void reply_at(struct cmd_ctx *c, const struct zset *z, uint64_t rank, bool withscores)
+{
+    struct zset_iter it = zset_iter_at(z, rank, false);
+    struct zset_item item;
+    if (zset_iter_next(&it, &item)) {
+        reply_member(c, &item, withscores);
+    }
+}
+
+/* n different members, each subset with the same probability: walks the set once and takes a member
+ * with the probability (still wanted) / (still there). Where few of many are wanted, draws ranks
+ * instead and looks for doubles among them. */
+static void reply_distinct(struct cmd_ctx *c, const struct zset *z, uint64_t n, bool withscores)
+{
+    uint64_t total = zset_count(z);
+    if (n * 8 < total && n <= 1024) {
+        uint64_t *picked = mem_alloc(n * sizeof *picked);
+        for (uint64_t i = 0; i < n;) {
+            uint64_t rank = random_below(c, total);
+            uint64_t k = 0;
+            while (k < i && picked[k] != rank) {
+                k++;
+            }
+            if (k == i) {
+                picked[i++] = rank;
+                reply_at(c, z, rank, withscores);
+            }
+        }
+        mem_free(picked);
+        return;
+    }
+    struct zset_iter it = zset_iter_at(z, 0, false);
+    struct zset_item item;
+    for (; n > 0 && zset_iter_next(&it, &item); total--) {
+        if (random_below(c, total) < n) {
+            reply_member(c, &item, withscores);
+            n--;
+        }
+    }
+}
+
+static void random_many(struct cmd_ctx *c, int64_t count, bool withscores)
+{
+    struct zset *z;
+    if (!zset_read(c, c->argv[1], &z)) {
+        return;
+    }
+    if (z == NULL || count == 0) {
+        resp_array(c->out, 0);
+        return;
+    }
+    bool distinct = count > 0;
+    uint64_t n = distinct ? (uint64_t)count : (uint64_t)-count;
+    if (distinct && n > zset_count(z)) {
+        n = zset_count(z);
+    }
+    resp_array(c->out, withscores && c->out->proto == 2 ? 2 * n : n);
+    if (distinct) {
+        reply_distinct(c, z, n, withscores);
+        return;
+    }
+    while (n-- > 0) {
+        reply_at(c, z, random_below(c, zset_count(z)), withscores);
+    }
+}
+
+void zrandmember_command(struct cmd_ctx *c)
+{
+    if (c->argc >= 3) {
+        int64_t count;
+        if (!cmd_long_in(c, c->argv[2], -LONG_MAX, LONG_MAX, &count, NULL)) {
+            return;
+        }
+        bool withscores = c->argc == 4 && span_is(c->argv[3], "withscores");
+        if (c->argc > 4 || (c->argc == 4 && !withscores)) {
+            cmd_syntax_error(c);
+        } else if (withscores && (count < -LONG_MAX / 2 || count > LONG_MAX / 2)) {
+            resp_error(c->out, "ERR value is out of range");
+        } else {
+            random_many(c, count, withscores);
+        }
+        return;
+    }
+    struct zset *z;
+    if (!zset_read(c, c->argv[1], &z)) {
+        return;
+    }
+    if (z == NULL) {
+        resp_null(c->out);
+    } else {
+        reply_at(c, z, random_below(c, zset_count(z)), false);
+    }
+}
+
+/* ---- ZSCAN ---- */
+
+struct scan {
+    struct cmd_ctx *c;
+    struct span pattern;
+    bool match;
+    size_t n;
+};
+
+static void scan_reply(void *arg, struct span member, double score)
+{
+    struct scan *s = arg;
+    if (s->match && !glob_match(s->pattern, member, false)) {
+        return;
+    }
+    char text[NUM_DOUBLE_MAX];
+    resp_bulk_span(s->c->out, member);
+    resp_bulk(s->c->out, text, num_fmt_double(text, score));
+    s->n += 2;
+}
+
+void zscan_command(struct cmd_ctx *c)
+{
+    uint64_t cursor;
+    if (!num_parse_u64(c->argv[2], &cursor)) {
+        resp_error(c->out, "ERR invalid cursor");
+        return;
+    }
+    struct zset *z;
+    if (!zset_read(c, c->argv[1], &z)) {
+        return;
+    }
+    if (z == NULL) {
+        resp_array(c->out, 2);
+        resp_bulk_str(c->out, "0");
+        resp_array(c->out, 0);
+        return;
+    }
+    int64_t count = 10;
+    struct scan s = {.c = c};
+    for (int j = 3; j < c->argc; j += 2) {
+        if (j + 1 < c->argc && span_is(c->argv[j], "count")) {
+            if (!cmd_i64(c, c->argv[j + 1], &count, NULL)) {
+                return;
+            }
+        } else if (j + 1 < c->argc && span_is(c->argv[j], "match")) {
+            s.pattern = c->argv[j + 1];
+            s.match = !(s.pattern.len == 1 && s.pattern.p[0] == '*');
+            continue;
+        } else {
+            count = 0;
+        }
+        if (count < 1) {
+            cmd_syntax_error(c);
+            return;
+        }
+    }
+    /* the cursor comes first in the reply but is known last: the members wait in a buffer of their
+     * own */
+    struct buf members = {0};
+    struct resp_out inner = {.b = &members, .proto = c->out->proto};
+    struct resp_out *out = c->out;
+    c->out = &inner;
+    cursor = zset_scan(z, cursor, (size_t)count, scan_reply, &s);
+    c->out = out;
+    char text[NUM_I64_MAX];
+    resp_array(out, 2);
+    resp_bulk(out, text, num_fmt_u64(text, cursor));
+    resp_array(out, s.n);
+    buf_add(out->b, buf_head(&members), buf_used(&members));
+    buf_free(&members);
+}
