@@ -240,21 +240,17 @@ void object_refcount_command(struct cmd_ctx *c)
 void object_help_command(struct cmd_ctx *c)
 {
     static const char *const lines[] = {
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "OBJECT <subcommand> [<arg> ...]. Subcommands are:",
         "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value",
-        "    associated with a <key>.",
+        "    How the value is encoded.",
         "FREQ <key>",
-        "    Return the access frequency index of the <key>. The returned integer is",
-        "    proportional to the logarithm of the recent access frequency of the key.",
+        "    The logarithmic counter of recent accesses (LFU policies).",
         "IDLETIME <key>",
-        "    Return the idle time of the <key>, that is the approximated number of",
-        "    seconds elapsed since the last access to the key.",
+        "    Seconds since the last access (all other policies).",
         "REFCOUNT <key>",
-        "    Return the number of references of the value associated with the specified",
-        "    <key>.",
+        "    References to the value: 1, or the largest number for small integers.",
         "HELP",
-        "    Print this help.",
+        "    This text.",
     };
     resp_array(c->out, sizeof lines / sizeof lines[0]);
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {

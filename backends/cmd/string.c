@@ -43,12 +43,17 @@ static bool expire_option(struct span s, struct expire_arg *a)
     return false;
 }
 
+static bool same_unit(const struct expire_arg *a, const struct expire_arg *b)
+{
+    return a->seconds == b->seconds && a->absolute == b->absolute;
+}
+
 static bool parse_options(struct cmd_ctx *c, int first, bool is_set, struct set_options *o)
 {
     *o = (struct set_options){0};
     for (int i = first; i < c->argc; i++) {
         struct span s = c->argv[i];
-        bool timed = o->has_expire || o->keepttl || o->persist;
+        struct expire_arg expire;
         if (is_set && span_is(s, "nx") && !o->xx) {
             o->nx = true;
         } else if (is_set && span_is(s, "xx") && !o->nx) {
@@ -59,8 +64,10 @@ static bool parse_options(struct cmd_ctx *c, int first, bool is_set, struct set_
             o->keepttl = true;
         } else if (!is_set && span_is(s, "persist") && !o->has_expire) {
             o->persist = true;
-        } else if (!timed && i + 1 < c->argc && expire_option(s, &o->expire)) {
-            o->has_expire = true;
+        } else if (!o->keepttl && !o->persist && i + 1 < c->argc && expire_option(s, &expire) &&
+                   (!o->has_expire || same_unit(&expire, &o->expire))) {
+            o->has_expire = true; /* the same option may come again: the last one counts */
+            o->expire = expire;
             o->expire.text = c->argv[++i];
         } else {
             cmd_syntax_error(c);
