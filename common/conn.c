@@ -132,6 +132,13 @@ static size_t collect_odd(struct conn *c, const struct resp_limits *limits, stru
         *more = true;
         return 0;
     case RESP_BAD:
+        if (c->ops->has_pending != NULL && c->ops->has_pending(c)) {
+            /* the replies to what came before go first: look at it again after conn_resume */
+            resp_parser_reset(parser);
+            c->paused = true;
+            *more = true;
+            return 0;
+        }
         resp_errorf(&c->reply, "ERR %s", error.text);
         c->close_after_write = true;
         return 0;

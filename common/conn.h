@@ -32,7 +32,7 @@ struct conn_ops {
     void (*on_close)(struct conn *c);
     void (*release)(struct conn *c); /* free the memory that holds c */
     /* Are replies still to come from elsewhere (proxy)? Then a client that closed its sending side is kept until they
-     * were written, and is not idle. NULL: never. */
+     * were written, and is not idle; a protocol error waits for them too. Call conn_resume after the last one if `paused`. NULL: never. */
     bool (*has_pending)(const struct conn *c);
 };
 

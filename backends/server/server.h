@@ -69,6 +69,10 @@ struct server_ops {
      * session_command. */
     void (*on_reply)(struct session *s, uint64_t token, struct span bytes);
 
+    /* True while replies are open that will come without further input: then the end of the
+     * client's stream or a protocol error waits for them. NULL: never. */
+    bool (*has_pending)(const struct session *s);
+
     /* Rows with CMD_SESSION that the session layer does not know (CLUSTER, HOTKEYS ...): as
      * session_command. May be NULL: then they are answered as unknown commands. For a LATER reply
      * use later_begin. */
