@@ -369,7 +369,9 @@ void link_connect(struct shard_link *l)
 {
     must(l->ac == NULL);
     l->state = LINK_CONNECTING;
-    redisAsyncContext *ac = redisAsyncConnect(l->ep->address, l->ep->port);
+    /* an address that is not known yet would be looked up, which takes time */
+    redisAsyncContext *ac =
+        l->ep->address[0] == '\0' ? NULL : redisAsyncConnect(l->ep->address, l->ep->port);
     if (ac == NULL || ac->err != 0) {
         if (ac != NULL) {
             redisAsyncFree(ac);

@@ -65,7 +65,7 @@ struct shard_pool *shard_pool_new(struct loop *l, const struct shard_options *o,
 void shard_pool_free(struct shard_pool *p);
 void shard_pool_options(struct shard_pool *p, const struct shard_options *o);
 
-/* Adds an endpoint (numeric IPv4 or IPv6 address); gives its index, counting from 0. */
+/* Adds an endpoint (numeric IPv4 or IPv6 address; "": not known yet); gives its index, from 0. */
 unsigned shard_endpoint_add(struct shard_pool *p, const char *address, uint16_t port);
 unsigned shard_endpoint_count(const struct shard_pool *p);
 /* The endpoint moved: its links are broken and opened at the new address. Nothing happens if it is
