@@ -1,0 +1,380 @@
+/* One request to one node: encoding, sending, what comes back, and going elsewhere when the node
+ * says so. */
+#include <stdio.h>
+
+#include "common/must.h"
+#include "common/num.h"
+#include "common/slot.h"
+#include "proxy/proxy.h"
+
+#define TRIES_MAX 5
+#define KEYS_INLINE 64
+
+/* ---- answers without a node ---- */
+
+enum taken stall_on(struct client *c, struct shard_link *l)
+{
+    c->stalled = true;
+    c->pw->stats.stalls++;
+    if (c->waiter.link == NULL) {
+        shard_wait(l, &c->waiter);
+    }
+    return STALLED;
+}
+
+void lost_text(enum shard_result result, struct span why, struct buf *out)
+{
+    if (result == SHARD_UNKNOWN) {
+        buf_add_str(out,
+                    "UNKNOWN the outcome of this write is not known: its node went away before "
+                    "answering");
+        return;
+    }
+    buf_addf(out,
+             "CLUSTERDOWN The node of this hash slot is not available (%.*s); nothing was done",
+             (int)why.len, why.p);
+}
+
+enum taken answer_down(struct client *c, const struct admitted *a, int argc, const char *why)
+{
+    struct call *k;
+    struct resp_out *out = reply_begin(c, a, argc, &k);
+    size_t mark = buf_used(out->b);
+    struct buf text = {0};
+    lost_text(SHARD_FAILED, span_str(why), &text);
+    resp_errorf(out, "%.*s", (int)buf_used(&text), buf_head(&text));
+    buf_free(&text);
+    c->pw->stats.node_errors++;
+    reply_end(c, a, k, mark);
+    return TAKEN;
+}
+
+static enum taken answer_error(struct client *c, const struct admitted *a, int argc,
+                               const char *text)
+{
+    struct call *k;
+    struct resp_out *out = reply_begin(c, a, argc, &k);
+    size_t mark = buf_used(out->b);
+    resp_error(out, text);
+    c->pw->stats.refused++;
+    reply_end(c, a, k, mark);
+    return TAKEN;
+}
+
+/* ---- sending ---- */
+
+/* Where a request goes, and whether it can go now: *l is set if so. */
+static bool pick(struct client *c, const struct admitted *a, int argc, unsigned slot,
+                 struct shard_link **l, enum taken *taken)
+{
+    struct proxy_worker *pw = c->pw;
+    unsigned endpoint = route_slot(pw->route, slot);
+    *l = shard_link(pw->pool, endpoint, c->s.c.proto);
+    const char *why = shard_down(*l);
+    if (__builtin_expect(why != NULL, 0)) {
+        *taken = answer_down(c, a, argc, why);
+        return false;
+    }
+    if (__builtin_expect(shard_full(*l), 0)) {
+        *taken = stall_on(c, *l);
+        return false;
+    }
+    return true;
+}
+
+static void send_call(struct client *c, const struct admitted *a, uint32_t argc,
+                      struct shard_link *l)
+{
+    struct call *k = call_open(c, a, (int)argc);
+    shard_commit(l, &k->sr, k->write ? SHARD_WRITE : 0);
+    c->pw->stats.forwarded++;
+}
+
+/* Commands with one key: the common case. */
+static enum taken forward_key(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    int at = a->cmd->first_key;
+    struct span key = q->argv[at];
+    struct shard_link *l;
+    enum taken taken;
+    if (!pick(c, a, (int)q->argc, slot_of(key), &l, &taken)) {
+        return taken;
+    }
+    struct buf *b = shard_begin(l);
+    if (q->raw != NULL && !key_needs_prefix(c->s.db, key)) {
+        buf_add(b, q->raw, q->bytes);
+    } else {
+        encode_request(b, c->s.db, q->argv, q->argc, &at, 1);
+    }
+    send_call(c, a, q->argc, l);
+    return TAKEN;
+}
+
+enum taken forward_together(struct client *c, const struct admitted *a, const struct conn_req *q,
+                            unsigned endpoint, uint32_t step)
+{
+    struct proxy_worker *pw = c->pw;
+    struct shard_link *l = shard_link(pw->pool, endpoint, c->s.c.proto);
+    const char *why = shard_down(l);
+    if (why != NULL) {
+        return answer_down(c, a, (int)q->argc, why);
+    }
+    if (shard_full(l)) {
+        return stall_on(c, l);
+    }
+    bool prefix = c->s.db != 0;
+    for (uint32_t i = 1; i < q->argc && !prefix; i += step) {
+        prefix = key_needs_prefix(0, q->argv[i]);
+    }
+    struct buf *b = shard_begin(l);
+    if (q->raw != NULL && !prefix) {
+        buf_add(b, q->raw, q->bytes);
+    } else {
+        encode_header(b, q->argc);
+        encode_arg(b, q->argv[0]);
+        for (uint32_t i = 1; i < q->argc; i++) {
+            if ((i - 1) % step == 0) {
+                encode_key(b, c->s.db, q->argv[i]);
+            } else {
+                encode_arg(b, q->argv[i]);
+            }
+        }
+    }
+    send_call(c, a, q->argc, l);
+    return TAKEN;
+}
+
+/* XREAD and XREADGROUP with BLOCK would hold up the link. */
+static bool asks_to_wait(const struct cmd *cmd, const struct conn_req *q)
+{
+    if ((cmd->flags & CMD_BLOCKING) == 0) {
+        return false;
+    }
+    for (uint32_t i = 1; i < q->argc && !span_is(q->argv[i], "streams"); i++) {
+        if (span_is(q->argv[i], "block")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* COPY source destination [DB n] [REPLACE]: the destination's database becomes part of its key. */
+static enum taken forward_copy(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    int64_t db = c->s.db;
+    uint32_t db_at = 0;
+    for (uint32_t i = 3; i + 1 < q->argc; i++) {
+        if (span_is(q->argv[i], "db")) {
+            if (!num_parse_i64(q->argv[i + 1], &db)) {
+                return answer_error(c, a, (int)q->argc,
+                                    "ERR value is not an integer or out of range");
+            }
+            if (db < 0 || db >= DB_COUNT) {
+                return answer_error(c, a, (int)q->argc, "ERR DB index is out of range");
+            }
+            db_at = i;
+            i++;
+        }
+    }
+    unsigned slot = slot_of(q->argv[1]);
+    if (slot != slot_of(q->argv[2])) {
+        return answer_error(c, a, (int)q->argc,
+                            "CROSSSLOT Keys in request don't hash to the same slot");
+    }
+    struct shard_link *l;
+    enum taken taken;
+    if (!pick(c, a, (int)q->argc, slot, &l, &taken)) {
+        return taken;
+    }
+    struct buf *b = shard_begin(l);
+    encode_header(b, q->argc - (db_at != 0 ? 2 : 0));
+    encode_arg(b, q->argv[0]);
+    encode_key(b, c->s.db, q->argv[1]);
+    encode_key(b, (unsigned)db, q->argv[2]);
+    for (uint32_t i = 3; i < q->argc; i++) {
+        if (db_at == 0 || (i != db_at && i != db_at + 1)) {
+            encode_arg(b, q->argv[i]);
+        }
+    }
+    send_call(c, a, q->argc, l);
+    return TAKEN;
+}
+
+/* Several keys, which must share a slot. */
+static enum taken forward_keys(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    if (asks_to_wait(a->cmd, q)) {
+        return answer_error(c, a, (int)q->argc,
+                            "ERR BLOCK is not supported yet: the proxy does not carry commands "
+                            "that wait");
+    }
+    int few[KEYS_INLINE];
+    int *idx = few;
+    struct hold *h = NULL;
+    int max = KEYS_INLINE;
+    int n = cmd_get_keys(a->cmd, q->argv, (int)q->argc, idx, max);
+    if (n == max) { /* perhaps more: room for as many as there are arguments */
+        h = hold_take(c->pw);
+        idx = (int *)(void *)buf_reserve(&h->b, q->argc * sizeof *idx);
+        n = cmd_get_keys(a->cmd, q->argv, (int)q->argc, idx, (int)q->argc);
+    }
+    enum taken taken = TAKEN;
+    bool prefix = false;
+    unsigned slot = 0;
+    struct shard_link *l;
+    for (int i = 0; i < n; i++) {
+        struct span key = q->argv[idx[i]];
+        unsigned s = slot_of(key);
+        if (i > 0 && s != slot) {
+            taken = answer_error(c, a, (int)q->argc,
+                                 "CROSSSLOT Keys in request don't hash to the same slot");
+            goto out;
+        }
+        slot = s;
+        prefix |= key_needs_prefix(c->s.db, key);
+    }
+    /* without keys it is for the node to say what is wrong with it */
+    if (pick(c, a, (int)q->argc, slot, &l, &taken)) {
+        struct buf *b = shard_begin(l);
+        if (q->raw != NULL && !prefix) {
+            buf_add(b, q->raw, q->bytes);
+        } else {
+            encode_request(b, c->s.db, q->argv, q->argc, idx, n > 0 ? (uint32_t)n : 0);
+        }
+        send_call(c, a, q->argc, l);
+        taken = TAKEN;
+    }
+out:
+    if (h != NULL) {
+        hold_give(c->pw, h);
+    }
+    return taken;
+}
+
+/* No key: any node can answer. */
+static enum taken forward_any(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    struct shard_link *l;
+    enum taken taken;
+    if (!pick(c, a, (int)q->argc, 0, &l, &taken)) {
+        return taken;
+    }
+    struct buf *b = shard_begin(l);
+    encode_request(b, 0, q->argv, q->argc, NULL, 0);
+    send_call(c, a, q->argc, l);
+    return TAKEN;
+}
+
+/* WAIT numreplicas timeout. A write is answered when every replica of its shard has it, and all of
+ * this client's are answered before this is: so nothing is left to wait for. */
+static enum taken answer_wait(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    int64_t replicas;
+    int64_t timeout;
+    if (!num_parse_i64(q->argv[1], &replicas)) {
+        return answer_error(c, a, (int)q->argc, "ERR value is not an integer or out of range");
+    }
+    if (!num_parse_i64(q->argv[2], &timeout)) {
+        return answer_error(c, a, (int)q->argc, "ERR timeout is not an integer or out of range");
+    }
+    if (timeout < 0) {
+        return answer_error(c, a, (int)q->argc, "ERR timeout is negative");
+    }
+    struct call *k;
+    struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
+    size_t mark = buf_used(out->b);
+    resp_int(out, (int)c->pw->route->replicas - 1);
+    reply_end(c, a, k, mark);
+    return TAKEN;
+}
+
+static enum taken refuse(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    struct call *k;
+    struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
+    size_t mark = buf_used(out->b);
+    kind_refusal(a->cmd, out);
+    c->pw->stats.refused++;
+    reply_end(c, a, k, mark);
+    return TAKEN;
+}
+
+enum taken forward(struct client *c, const struct admitted *a, const struct conn_req *q,
+                   enum kind kind)
+{
+    if (kind == KIND_KEY) {
+        return forward_key(c, a, q);
+    }
+    if (kind == KIND_KEYS) {
+        return forward_keys(c, a, q);
+    }
+    if (kind == KIND_COPY) {
+        return forward_copy(c, a, q);
+    }
+    if (kind == KIND_WAIT) {
+        return answer_wait(c, a, q);
+    }
+    return kind == KIND_ANY ? forward_any(c, a, q) : refuse(c, a, q);
+}
+
+/* ---- what comes back ---- */
+
+/* "MOVED slot host:port": the node does not own the slot. Sends the request to the one that does,
+ * if we know it; the rest of the requests for this slot go there too. */
+static bool go_elsewhere(struct call *k, struct span words, struct span request)
+{
+    struct proxy_worker *pw = k->pw;
+    unsigned slot;
+    unsigned endpoint;
+    if (k->tries >= TRIES_MAX || !route_moved(pw->route, words, &slot, &endpoint)) {
+        return false;
+    }
+    struct shard_link *l = shard_link(pw->pool, endpoint, k->proto);
+    if (shard_down(l) != NULL) {
+        return false;
+    }
+    k->tries++;
+    pw->stats.moved++;
+    route_set(pw->route, slot, endpoint);
+    shard_send_again(l, &k->sr, request);
+    return true;
+}
+
+void forward_done(struct shard_req *r, enum shard_result result, struct span bytes,
+                  struct span request)
+{
+    struct call *k = (struct call *)(void *)r;
+    if (__builtin_expect(result == SHARD_REPLY, 1)) {
+        if (__builtin_expect(k->g != NULL, 0)) {
+            gather_part(k, bytes);
+        } else if (__builtin_expect(bytes.len != 0, 1)) {
+            call_answer(k, bytes, request);
+        } else {
+            call_fail(k, SPAN_LIT("ERR the node sent an empty reply"), request);
+        }
+        return;
+    }
+    struct proxy_worker *pw = k->pw;
+    if (result == SHARD_CONTROL) {
+        if (bytes.len > 6 && memcmp(bytes.p, "MOVED ", 6) == 0 && go_elsewhere(k, bytes, request)) {
+            return;
+        }
+        pw->stats.node_errors++;
+        if (k->g != NULL) {
+            gather_part_failed(k, bytes);
+        } else {
+            call_fail(k, bytes, request);
+        }
+        return;
+    }
+    pw->stats.node_errors++;
+    pw->stats.unknown += result == SHARD_UNKNOWN;
+    struct buf text = {0};
+    lost_text(result, bytes, &text);
+    if (k->g != NULL) {
+        gather_part_failed(k, buf_span(&text));
+    } else {
+        call_fail(k, buf_span(&text), request);
+    }
+    buf_free(&text);
+}

@@ -1,0 +1,71 @@
+#ifndef PROXY_GATHER_H
+#define PROXY_GATHER_H
+
+#include "proxy/proxy.h"
+
+/* A request that is carried out by several nodes: its parts' replies are collected, and composed
+ * when the last has come. An error of a part is the answer to the whole, as in Redis; the other
+ * parts may have taken effect. */
+
+enum compose {
+    COMPOSE_SUM,       /* integers are added */
+    COMPOSE_OK,        /* +OK */
+    COMPOSE_CONCAT,    /* arrays are joined */
+    COMPOSE_ELEMENTS,  /* the parts' arrays are dealt out again in the order of the keys (MGET) */
+    COMPOSE_SCAN,      /* one part: its cursor is rewritten */
+    COMPOSE_RANDOMKEY, /* one part per partition answered its DBSIZE: one of them is asked for a key
+                        */
+    COMPOSE_AS_IS      /* one part: its reply */
+};
+
+struct gather {
+    struct gather *next; /* of the free list */
+    struct proxy_worker *pw;
+    struct call *owner; /* in the client's list, or orphaned */
+    uint8_t compose;    /* enum compose */
+    uint8_t db;
+    uint32_t parts, left;
+    struct call **part;
+    uint64_t *value; /* integer replies of the parts */
+    uint32_t part_cap;
+    uint16_t *who; /* COMPOSE_ELEMENTS: endpoint of each key, then its part */
+    uint32_t keys, keys_cap;
+    unsigned partition; /* COMPOSE_SCAN */
+    struct buf error;   /* of the first part that failed, without '-' and CRLF */
+};
+
+/* Opens the client's call and a gather with room for this many parts and keys. Then add each part
+ * with gather_send; gather_opened ends it (there may be no part at all). */
+struct gather *gather_open(struct client *c, const struct admitted *a, const struct conn_req *q,
+                           enum compose compose, uint32_t parts, uint32_t keys);
+/* Commits what was appended to link since shard_begin as the next part. */
+void gather_send(struct gather *g, struct shard_link *l);
+void gather_opened(struct gather *g);
+
+/* Cursors of the proxy: the partition and the node's own cursor in one number. 0 is the start, and
+ * the end. */
+#define CURSOR_PARTITION_BITS 12
+#define CURSOR_NODE_MAX (UINT64_MAX >> CURSOR_PARTITION_BITS)
+static inline uint64_t cursor_join(unsigned partition, uint64_t node)
+{
+    return node << CURSOR_PARTITION_BITS | partition;
+}
+static inline unsigned cursor_partition(uint64_t cursor)
+{
+    return (unsigned)(cursor & ((1u << CURSOR_PARTITION_BITS) - 1));
+}
+static inline uint64_t cursor_node(uint64_t cursor)
+{
+    return cursor >> CURSOR_PARTITION_BITS;
+}
+
+void gather_free_pool(struct proxy_worker *pw);
+
+/* Composers, on whole replies; exposed for tests. Each returns false if a part's reply does not
+ * have the shape it must have (then *out is as before). */
+bool compose_elements(struct buf *out, const struct span *parts, uint32_t n_parts,
+                      const uint16_t *who, uint32_t keys);
+bool compose_concat(struct buf *out, const struct span *parts, uint32_t n_parts);
+bool compose_scan(struct buf *out, struct span part, unsigned partition, unsigned partitions);
+
+#endif

@@ -1,0 +1,265 @@
+/* halcyon-proxy as a server: workers, clients, and what becomes of each request. */
+#include "proxy/proxy.h"
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "common/must.h"
+#include "proxy/gather.h"
+#include "proxy/resolve.h"
+
+/* ---- requests ---- */
+
+/* A connection or server command, or a refusal: answered here, or later by the session layer. */
+static void run_local(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    struct call *k;
+    struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
+    uint32_t token = c->token++;
+    enum session_result r = session_command(&c->s, a, q->argv, (int)q->argc, out, token);
+    c->pw->stats.local++;
+    if (r == SESSION_DONE) {
+        if (k != NULL) {
+            k->state = CALL_DONE;
+        }
+        return;
+    }
+    if (k == NULL) {
+        k = call_open(c, a, (int)q->argc);
+    }
+    k->later = true;
+    k->part = token;
+}
+
+static void on_reply(struct session *s, uint64_t token, struct span bytes)
+{
+    struct client *c = client_of(s);
+    struct call *k = c->head;
+    while (k != NULL && !(k->later && k->part == (uint32_t)token)) {
+        k = k->next;
+    }
+    if (k != NULL) {
+        call_placed_later(k, bytes);
+    }
+}
+
+static enum taken dispatch(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    enum kind kind = kind_of(a->cmd);
+    switch (kind) {
+    case KIND_MGET:
+    case KIND_MSET:
+    case KIND_SUM:
+        return split(c, a, q, kind);
+    case KIND_SCAN:
+    case KIND_KEYSPACE_SUM:
+    case KIND_KEYSPACE_CONCAT:
+    case KIND_KEYSPACE_OK:
+    case KIND_FLUSHALL:
+    case KIND_RANDOMKEY:
+        return fanout(c, a, q, kind);
+    case KIND_KEY:
+    case KIND_KEYS:
+    case KIND_COPY:
+    case KIND_WAIT:
+    case KIND_ANY:
+    case KIND_REFUSED:
+        return forward(c, a, q, kind);
+    case KIND_COUNT:
+        break;
+    }
+    unreachable();
+}
+
+static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
+{
+    struct client *c = client_of(s);
+    shard_now(c->pw->pool, session_now(s));
+    size_t i = 0;
+    for (; i < n; i++) {
+        const struct conn_req *q = &reqs[i];
+        if (__builtin_expect(c->open >= c->window, 0)) {
+            c->stalled = true;
+            c->pw->stats.stalls++;
+            break;
+        }
+        struct admitted a;
+        if (__builtin_expect(c->admitted, 0)) {
+            a = c->a;
+        } else {
+            enum admit admit = session_admit(s, q->argv, (int)q->argc, &a);
+            if (admit == ADMIT_WAIT) {
+                break;
+            }
+            if (admit == ADMIT_LOCAL) {
+                run_local(c, &a, q);
+                continue;
+            }
+        }
+        if (dispatch(c, &a, q) == STALLED) {
+            c->admitted = true;
+            c->a = a;
+            break;
+        }
+        c->admitted = false;
+    }
+    if (c->head == NULL) {
+        session_flushed(s);
+    }
+    return i;
+}
+
+static bool has_pending(const struct session *s)
+{
+    return client_of((struct session *)(uintptr_t)s)->head != NULL;
+}
+
+static void on_room(struct shard_waiter *w)
+{
+    struct client *c = (struct client *)(void *)((char *)w - offsetof(struct client, waiter));
+    c->stalled = false;
+    conn_resume(&c->s.c);
+}
+
+static void on_open(struct session *s)
+{
+    struct client *c = client_of(s);
+    c->pw = s->w->data;
+    c->tail = &c->head;
+    c->window = WINDOW_FIRST;
+    c->waiter.fn = on_room;
+}
+
+static void on_close(struct session *s)
+{
+    calls_close(client_of(s));
+}
+
+static enum session_result local(struct session *s, const struct admitted *a,
+                                 const struct span *argv, int argc, struct resp_out *out,
+                                 uint64_t token)
+{
+    return cluster_command(client_of(s), a, argv, argc, out, token);
+}
+
+/* ---- workers ---- */
+
+static struct shard_options shard_options_of(const struct proxy_settings *set)
+{
+    return (struct shard_options){
+        .timeout_ms = (uint64_t)set->backend_timeout_ms,
+        .connect_timeout_ms = (uint64_t)set->connect_timeout_ms,
+        .retry_max_ms = (uint64_t)set->retry_max_ms,
+        .link_bytes_max = set->link_bytes_max,
+        .user = set->node_user,
+        .password = set->node_password,
+    };
+}
+
+static enum err prepare(struct server *sv, struct errmsg *why)
+{
+    kinds_build();
+    const struct proxy_settings *set = cfg_settings(server_cfg(sv));
+    struct cluster_map *map = NULL;
+    enum err e = cluster_map_new(&set->map, 1, &map, why);
+    if (e == OK && map == NULL) {
+        e = errmsg_set(why, ERR_CONFIG, "no `shard` line: a proxy must know its nodes");
+    }
+    server_set_data(sv, map);
+    return e;
+}
+
+static enum err worker_start(struct worker *w, struct errmsg *why)
+{
+    struct proxy_worker *pw = mem_zalloc(sizeof *pw);
+    w->data = pw;
+    pw->w = w;
+    pw->set = w->settings;
+    struct shard_options o = shard_options_of(pw->set);
+    pw->pool = shard_pool_new(w->loop, &o, forward_done);
+    pw->route = mem_zalloc(sizeof *pw->route);
+    pw->random = clk_mono_ns() ^ ((uint64_t)w->index << 56);
+    enum err e = route_init(pw->route, server_data(w->server), pw->pool, why);
+    if (e != OK) {
+        return e;
+    }
+    unsigned n = pw->route->endpoints;
+    pw->endpoint_count = mem_zalloc(n * sizeof *pw->endpoint_count);
+    pw->endpoint_part = mem_zalloc(n * sizeof *pw->endpoint_part);
+    for (unsigned i = 0; i < pw->route->partitions; i++) { /* be ready before the first client is */
+        shard_link(pw->pool, route_partition(pw->route, i), 2);
+    }
+    if (w->index == 0) {
+        pw->resolver = resolver_start(w->server, server_data(w->server));
+    }
+    return OK;
+}
+
+static void worker_stop(struct worker *w)
+{
+    struct proxy_worker *pw = w->data;
+    if (pw == NULL) {
+        return;
+    }
+    resolver_stop(pw->resolver);
+    shard_pool_free(pw->pool);
+    gather_free_pool(pw);
+    calls_free_pools(pw);
+    route_deinit(pw->route);
+    mem_free(pw->route);
+    mem_free(pw->endpoint_count);
+    mem_free(pw->endpoint_part);
+    mem_free(pw);
+    w->data = NULL;
+}
+
+static void configured(struct worker *w)
+{
+    struct proxy_worker *pw = w->data;
+    pw->set = w->settings;
+    struct shard_options o = shard_options_of(pw->set);
+    shard_pool_options(pw->pool, &o);
+}
+
+static void reset_stats(struct worker *w)
+{
+    struct proxy_worker *pw = w->data;
+    uint64_t calls = pw->stats.open_calls;
+    uint64_t holds = pw->stats.open_holds;
+    pw->stats = (struct proxy_stats){.open_calls = calls, .open_holds = holds};
+    shard_stats_reset(pw->pool);
+}
+
+int proxy_run(int argc, char **argv)
+{
+    const struct cfg_table tables[] = {
+        {proxy_options, proxy_option_count, 0},
+        {cluster_options, cluster_option_count, offsetof(struct proxy_settings, map)},
+    };
+    const struct server_ops ops = {
+        .name = "halcyon-proxy",
+        .about = "Redis-compatible caching proxy: clients connect here.",
+        .log_role = 'P',
+        .mode = "standalone",
+        .port_per_worker = false,
+        .session_size = sizeof(struct client),
+        .tables = tables,
+        .table_count = sizeof tables / sizeof tables[0],
+        .settings_size = sizeof(struct proxy_settings),
+        .server_offset = offsetof(struct proxy_settings, server),
+        .prepare = prepare,
+        .worker_start = worker_start,
+        .worker_stop = worker_stop,
+        .configured = configured,
+        .on_batch = on_batch,
+        .on_open = on_open,
+        .on_close = on_close,
+        .on_reply = on_reply,
+        .has_pending = has_pending,
+        .local = local,
+        .info_add = proxy_info_add,
+        .info_own = proxy_info_own,
+        .reset_stats = reset_stats,
+        .cluster_enabled = cluster_presented,
+    };
+    return server_main(&ops, argc, argv);
+}

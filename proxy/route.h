@@ -1,0 +1,60 @@
+#ifndef PROXY_ROUTE_H
+#define PROXY_ROUTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/clustermap.h"
+#include "common/err.h"
+#include "common/slot.h"
+#include "common/span.h"
+
+struct shard_pool;
+
+/* One worker's idea of where requests go.
+ *
+ * An *endpoint* is a node worker: worker w of node n (an index of the cluster map) has the number
+ * n * workers + w. A *partition* is what one worker of every replica of a shard serves: partition
+ * s * workers + w. Both are numbered alike by every proxy of a cluster, so a SCAN cursor may name a
+ * partition. A partition is asked at one replica, its first. */
+struct route {
+    struct cluster_map *map; /* shares */
+    uint32_t endpoints, partitions;
+    uint32_t replicas; /* of the shard that has fewest */
+    uint16_t *partition_endpoint;
+    uint16_t endpoint[SLOT_COUNT];
+};
+
+#define ROUTE_ENDPOINTS_MAX 4096u
+
+/* Adds the endpoints of the map to the pool, which has none yet. Takes a hold of the map.
+ * ERR_CONFIG: more than ROUTE_ENDPOINTS_MAX node workers. Host names are looked up, which may take
+ * a while; one that is not known stays without address until resolve_start's thread finds it. */
+enum err route_init(struct route *r, struct cluster_map *map, struct shard_pool *pool,
+                    struct errmsg *why) must_use;
+void route_deinit(struct route *r);
+
+static inline unsigned route_slot(const struct route *r, unsigned slot)
+{
+    return r->endpoint[slot];
+}
+
+static inline unsigned route_partition(const struct route *r, unsigned partition)
+{
+    return r->partition_endpoint[partition];
+}
+
+/* The slot is served by this endpoint from now on. */
+static inline void route_set(struct route *r, unsigned slot, unsigned endpoint)
+{
+    r->endpoint[slot] = (uint16_t)endpoint;
+}
+
+/* Understands "MOVED slot host:port" if it names a node worker of the map. */
+bool route_moved(const struct route *r, struct span words, unsigned *slot, unsigned *endpoint);
+
+/* Writes the numeric address of a host name (or of a numeric address) to out. May take seconds. */
+#define ROUTE_ADDRESS_MAX 64
+bool route_resolve(const char *host, char out[ROUTE_ADDRESS_MAX]);
+
+#endif

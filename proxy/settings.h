@@ -1,0 +1,26 @@
+#ifndef PROXY_SETTINGS_H
+#define PROXY_SETTINGS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backends/server/settings.h"
+#include "common/cfg.h"
+#include "common/clustermap.h"
+
+/* Everything halcyon-proxy can be told. */
+struct proxy_settings {
+    struct server_settings server;
+    struct cluster_settings map; /* shard, node-workers */
+    struct cfg_strings proxies;  /* host:port of every proxy */
+    char *announce_ip;
+    int64_t announce_port;
+    char *node_user, *node_password;
+    int64_t backend_timeout_ms, connect_timeout_ms, retry_max_ms;
+    uint64_t link_bytes_max;
+};
+
+extern const struct cfg_option proxy_options[];
+extern const size_t proxy_option_count;
+
+#endif

@@ -1,0 +1,116 @@
+/* MGET, MSET, DEL, UNLINK, EXISTS, TOUCH over several keys: each key on its own, those of one node
+ * worker together (DESIGN H11). */
+#include "common/must.h"
+#include "common/slot.h"
+#include "proxy/gather.h"
+
+#define NO_PART UINT16_MAX
+
+/* What is known of the request's keys after the first pass. */
+struct plan {
+    uint32_t keys, step;
+    bool prefix;
+};
+
+/* Nothing is sent unless every node can be sent to: refuses or waits otherwise. */
+static bool all_ready(struct client *c, const struct admitted *a, const struct conn_req *q,
+                      const struct plan *p, enum taken *taken)
+{
+    struct proxy_worker *pw = c->pw;
+    unsigned last = UINT32_MAX;
+    for (uint32_t i = 0; i < p->keys; i++) {
+        unsigned endpoint = route_slot(pw->route, slot_of(q->argv[1 + i * p->step]));
+        if (endpoint == last) {
+            continue;
+        }
+        last = endpoint;
+        struct shard_link *l = shard_link(pw->pool, endpoint, c->s.c.proto);
+        const char *why = shard_down(l);
+        if (why != NULL) {
+            *taken = answer_down(c, a, (int)q->argc, why);
+            return false;
+        }
+        if (shard_full(l)) {
+            *taken = stall_on(c, l);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Appends the keys (and values) whose part is `part` as one request. */
+static void encode_part(struct buf *b, struct client *c, const struct conn_req *q,
+                        const struct plan *p, const struct gather *g, uint32_t part, uint32_t count)
+{
+    encode_header(b, 1 + (size_t)count * p->step);
+    encode_arg(b, q->argv[0]);
+    for (uint32_t i = 0; i < p->keys && count != 0; i++) {
+        if (g->who[i] != part) {
+            continue;
+        }
+        const struct span *arg = &q->argv[1 + i * p->step];
+        encode_key(b, c->s.db, arg[0]);
+        if (p->step == 2) {
+            encode_arg(b, arg[1]);
+        }
+        count--;
+    }
+}
+
+static enum compose compose_of(enum kind kind)
+{
+    if (kind == KIND_MGET) {
+        return COMPOSE_ELEMENTS;
+    }
+    return kind == KIND_MSET ? COMPOSE_OK : COMPOSE_SUM;
+}
+
+enum taken split(struct client *c, const struct admitted *a, const struct conn_req *q,
+                 enum kind kind)
+{
+    struct proxy_worker *pw = c->pw;
+    struct plan p = {.step = kind == KIND_MSET ? 2 : 1};
+    if ((q->argc - 1) % p.step != 0) { /* MSET with an odd argument: any node says so */
+        return forward(c, a, q, KIND_ANY);
+    }
+    p.keys = (q->argc - 1) / p.step;
+    unsigned first = route_slot(pw->route, slot_of(q->argv[1]));
+    bool several = false;
+    for (uint32_t i = 1; i < p.keys && !several; i++) {
+        several = route_slot(pw->route, slot_of(q->argv[1 + i * p.step])) != first;
+    }
+    enum taken taken = TAKEN;
+    if (!several) {
+        return forward_together(c, a, q, first, p.step);
+    }
+    if (!all_ready(c, a, q, &p, &taken)) {
+        return taken;
+    }
+    uint32_t endpoints = pw->route->endpoints;
+    struct gather *g = gather_open(c, a, q, compose_of(kind), endpoints, p.keys);
+    /* endpoint of each key, then the number of its part */
+    uint32_t *count = pw->endpoint_count;
+    memset(count, 0, endpoints * sizeof *count);
+    for (uint32_t i = 0; i < p.keys; i++) {
+        g->who[i] = (uint16_t)route_slot(pw->route, slot_of(q->argv[1 + i * p.step]));
+        count[g->who[i]]++;
+    }
+    uint16_t *part = pw->endpoint_part;
+    uint16_t parts = 0;
+    for (uint32_t e = 0; e < endpoints; e++) {
+        part[e] = count[e] != 0 ? parts++ : NO_PART;
+    }
+    for (uint32_t i = 0; i < p.keys; i++) {
+        g->who[i] = part[g->who[i]];
+    }
+    for (uint32_t e = 0; e < endpoints; e++) {
+        if (part[e] != NO_PART) {
+            struct shard_link *l = shard_link(pw->pool, e, c->s.c.proto);
+            encode_part(shard_begin(l), c, q, &p, g, part[e], count[e]);
+            gather_send(g, l);
+        }
+    }
+    pw->stats.split++;
+    gather_opened(g);
+    return TAKEN;
+}
