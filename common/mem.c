@@ -1,6 +1,8 @@
 /* The process' allocator behind a handful of functions, with per-thread accounting. */
 #include "common/mem.h"
 
+#include "common/buf.h"
+
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,3 +172,49 @@ void mem_stats(struct mem_stats *out)
     out->resident = out->rss;
 #endif
 }
+
+#ifdef HALCYON_JEMALLOC
+void mem_purge(void)
+{
+    char name[32];
+    snprintf(name, sizeof name, "arena.%u.purge", MALLCTL_ARENAS_ALL);
+    mallctl(name, NULL, NULL, NULL, 0);
+}
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+const char *mem_allocator_name(void)
+{
+    return "jemalloc-" TEXT(JEMALLOC_VERSION_MAJOR) "." TEXT(JEMALLOC_VERSION_MINOR) "." TEXT(
+        JEMALLOC_VERSION_BUGFIX);
+}
+
+static void add_report(void *out, const char *text)
+{
+    buf_add_str(out, text);
+}
+
+void mem_report(struct buf *out)
+{
+    malloc_stats_print(add_report, out, "gblxe");
+}
+#else
+void mem_purge(void)
+{
+    malloc_trim(0);
+}
+
+const char *mem_allocator_name(void)
+{
+    return "libc";
+}
+
+void mem_report(struct buf *out)
+{
+    struct mem_stats m;
+    mem_stats(&m);
+    buf_addf(out, "allocated %llu\nactive %llu\n", (unsigned long long)m.allocated,
+             (unsigned long long)m.active);
+}
+#endif

@@ -33,6 +33,12 @@ struct mem_stats {
 };
 void mem_stats(struct mem_stats *out);
 
+/* Gives free pages back to the system (MEMORY PURGE). */
+void mem_purge(void);
+const char *mem_allocator_name(void); /* "jemalloc-5.3.0", "libc" */
+struct buf;
+void mem_report(struct buf *out); /* the allocator's own report (MEMORY MALLOC-STATS) */
+
 /* Fault injection for tests: the n-th mem_try_alloc from now fails (0: never). */
 void mem_fail_after(unsigned n);
 

@@ -12,7 +12,9 @@
     X(bitmap) \
     X(hll) \
     X(geo) \
-    X(sort)
+    X(sort) \
+    X(connection) \
+    X(server)
 
 #define X(group) extern const struct cmd cmds_##group[];
 CMD_GROUPS(X)

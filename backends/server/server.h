@@ -1,6 +1,7 @@
 #ifndef BACKENDS_SERVER_SERVER_H
 #define BACKENDS_SERVER_SERVER_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,9 +33,10 @@ struct worker {
     /* Private copy of the daemon's settings struct; replaced before ops->configured runs. */
     void *settings;
     const struct server_settings *set; /* the part of it that is ours */
-    struct conn_limits limits, limits_unauth;
+    struct conn_limits limits;
     uint64_t batch_ns; /* CLOCK_MONOTONIC at the start of the present batch */
     struct worker_private *priv;
+    pthread_t priv_thread;
 };
 
 struct server_ops {
@@ -70,7 +72,8 @@ struct server_ops {
     void (*on_reply)(struct session *s, uint64_t token, struct span bytes);
 
     /* True while replies are open that will come without further input: then the end of the
-     * client's stream or a protocol error waits for them. NULL: never. */
+     * client's stream or a protocol error waits for them. LATER replies are known without it. NULL:
+     * never. */
     bool (*has_pending)(const struct session *s);
 
     /* Rows with CMD_SESSION that the session layer does not know (CLUSTER, HOTKEYS ...): as
@@ -86,7 +89,8 @@ struct server_ops {
     /* Then, in the asking worker: the daemon's own sections, after the standard ones. Uses
      * info_section and info_field. */
     void (*info_own)(struct worker *w, const struct info_sum *sum, struct info_out *o);
-    /* GET /readyz: false and a reason while the daemon cannot serve. Main thread. May be NULL. */
+    /* GET /readyz: false and a reason while the daemon cannot serve. In the metrics thread: read
+     * atomics only. May be NULL. */
     bool (*ready)(struct server *sv, struct errmsg *why);
     /* SHUTDOWN and SIGTERM, main thread: stop what must stop; call server_stop when drained. NULL:
      * server_stop at once. */
@@ -108,6 +112,7 @@ struct worker *server_worker(struct server *sv, unsigned i);
 struct cfg *server_cfg(struct server *sv);
 void *server_data(const struct server *sv); /* the daemon's, e.g. from prepare */
 void server_set_data(struct server *sv, void *data);
+struct metrics *server_metrics(struct server *sv);  /* registry behind /metrics */
 const char *server_run_id(const struct server *sv); /* 40 hexadecimal digits */
 /* Ends all loops and lets server_main return status. Any thread. */
 void server_stop(struct server *sv, int status);

@@ -14,30 +14,26 @@
 
 /* One client of a daemon: its connection and what the connection and server commands know of it.
  *
- * A daemon's on_batch (server.h) feeds each request through here:
+ * A daemon's on_batch (server.h) feeds each request through session_admit, which answers
  *
- *     struct admitted a;
- *     switch (session_admit(s, argv, argc, &a)) {
- *     case ADMIT_DISPATCH: run or forward the command by its row a.cmd; arity, authentication and
- * ACL are checked. case ADMIT_LOCAL:    session_command(s, &a, argv, argc, out, token): a
- * CMD_SESSION row, or a refusal. case ADMIT_WAIT:     stop: return from on_batch the number of
- * requests taken so far, this one not included. The session layer calls conn_resume when it is
- * time.
- *     }
+ *   - ADMIT_DISPATCH: run or forward the command by its row (a.cmd); arity, authentication and ACL
+ *     are checked.
+ *   - ADMIT_LOCAL: call session_command(s, &a, argv, argc, out, token): a CMD_SESSION row, or a
+ *     refusal.
+ *   - ADMIT_WAIT: stop; return from on_batch the number of requests taken so far, this one not
+ *     included. The session layer calls conn_resume when it is time.
  *
  * Where `out` is, is the daemon's business: the connection's own output if nothing older is open, a
- * buffer of the request's slot otherwise. Nothing here writes to conn.out by itself, except what is
- * said at session_push.
+ * buffer of the request's slot otherwise. Nothing here writes to conn.out by itself.
  *
  * Thread: all of it belongs to the session's worker. */
 
 struct worker;
 struct acl_user;
-struct pending; /* a reply that comes later */
 
 #define SESSION_DB_MAX DB_COUNT
 
-enum reply_mode { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP };
+enum reply_mode { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT };
 
 struct session {
     struct conn c; /* first: a struct conn * of ours is a struct session * */
@@ -47,15 +43,14 @@ struct session {
     uint8_t db;                  /* SELECT */
     uint8_t reply_mode;          /* enum reply_mode */
     bool authenticated;
-    bool quit;      /* no further request is taken (ADMIT_WAIT); see session_flushed */
-    bool held;      /* a LATER reply of a daemon without on_reply is awaited */
-    bool parked;    /* waits for the end of CLIENT PAUSE */
-    bool no_evict;  /* CLIENT NO-EVICT */
-    bool readonly;  /* READONLY was said */
-    bool asking;    /* ASKING was said just before; cleared by session_admit of the next request */
-    bool internal;  /* a link of our own proxies (daemon sets it): not counted in connected_clients,
-                       not paused, no ACL */
-    bool slow_args; /* this request's arguments need a look by the slow log (private) */
+    bool quit;     /* no further request is taken (ADMIT_WAIT); see session_flushed */
+    bool held;     /* a LATER reply of a daemon without on_reply is awaited */
+    bool parked;   /* waits for the end of CLIENT PAUSE */
+    bool no_evict; /* CLIENT NO-EVICT */
+    bool readonly; /* READONLY was said */
+    /* A link of our own proxies (the daemon sets it): not paused, no ACL, "L" in CLIENT LIST. */
+    bool internal;
+    bool refused; /* maxclients, protected mode: is told so and closed (private) */
     const struct cmd *last_cmd;
     uint64_t commands;           /* requests admitted */
     char *name;                  /* CLIENT SETNAME; NULL: none */
@@ -63,12 +58,10 @@ struct session {
     uint32_t open_later;         /* LATER replies not yet given */
     struct session *prev, *next; /* list of the worker */
     struct session *park_next;
-    struct pending *later; /* DEBUG SLEEP and others in flight */
+    struct session *hash_next; /* worker's table by id */
 };
 
-/* ---- admission
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- admission ---- */
 
 enum admit { ADMIT_DISPATCH, ADMIT_LOCAL, ADMIT_WAIT };
 
@@ -96,8 +89,7 @@ struct admitted {
  * everything; no allocation, clock or lock. */
 enum admit session_admit(struct session *s, const struct span *argv, int argc, struct admitted *a);
 
-/* ---- connection and server commands
- * ---------------------------------------------------------------------------- */
+/* ---- connection and server commands ---- */
 
 enum session_result {
     SESSION_DONE, /* the whole reply is in out (nothing, if silent) */
@@ -125,24 +117,19 @@ static inline void session_flushed(struct session *s)
     }
 }
 
-/* ---- time, errors, slow log
- * -------------------------------------------------------------------------------------- A daemon
- * that runs commands at once (the node) brackets each one:
- *
- *     session_run_begin(s, &a, argv, argc); ... run ...; session_run_end(s, &a, argv, argc, out,
- * mark);
- *
- * mark: buf_used(out->b) before it ran. Fast commands share one clock read per batch, slow ones (no
- * CMD_FAST, or big arguments) get their own, all do when slowlog-log-slower-than is below
- * SESSION_PRECISE_US. The session layer itself opens and closes the batch around on_batch.
+/* ---- time, errors, slow log ---- */
+
+/* A daemon that runs commands at once (the node) calls session_run_begin before and session_run_end
+ * after each one (mark: buf_used(out->b) before it ran). Fast commands share one clock read per
+ * batch; slow ones (no CMD_FAST, or at least SESSION_BIG_ARGS bytes) get their own, and all do when
+ * slowlog-log-slower-than is below SESSION_PRECISE_US. The session layer itself opens and closes
+ * the batch around on_batch.
  *
  * A daemon that forwards (the proxy) keeps a.count and session_now(s) with the slot and calls
  * session_account when the reply has been placed, with one clock read for all replies of a turn,
  * and session_failed when the reply begins with '-'. */
 #define SESSION_PRECISE_US 1000
-#define SESSION_BIG_ARGS                                                                           \
-    4096 /* bytes of a request from which on it gets a clock read of its own                       \
-          */
+#define SESSION_BIG_ARGS 4096
 
 /* CLOCK_MONOTONIC, ns, read once when the present batch was handed over. */
 uint64_t session_now(const struct session *s);
