@@ -1,0 +1,357 @@
+/* Set commands on one set, and SMOVE. */
+#include "backends/cmd/cmd_set.h"
+
+#include "backends/cmd/collection.h"
+#include "backends/cmd/config.h"
+#include "backends/types/set.h"
+#include "common/mem.h"
+#include "common/num.h"
+
+static struct set *set_of(const struct entry *e)
+{
+    return entry_object(e);
+}
+
+/* The set to read, or NULL after answering the error or what stands for an absent key. */
+static const struct set *read_set(struct cmd_ctx *c, void (*absent)(struct resp_out *))
+{
+    struct entry *e = cmd_lookup(c, c->argv[1]);
+    if (e == NULL) {
+        absent(c->out);
+        return NULL;
+    }
+    return cmd_type_ok(c, e, VAL_SET) ? set_of(e) : NULL;
+}
+
+static void reply_zero(struct resp_out *o)
+{
+    resp_int(o, 0);
+}
+
+static void reply_empty_array(struct resp_out *o)
+{
+    resp_array(o, 0);
+}
+
+static void reply_empty_set(struct resp_out *o)
+{
+    resp_set(o, 0);
+}
+
+static void add_member(void *arg, struct span member)
+{
+    resp_bulk_span(arg, member);
+}
+
+/* ---- plain changes and questions ---- */
+
+void sadd_command(struct cmd_ctx *c)
+{
+    struct entry *e = cmd_lookup_write(c, c->argv[1]);
+    if (!cmd_type_ok(c, e, VAL_SET)) {
+        return;
+    }
+    struct set *s = e == NULL ? set_new() : set_of(e);
+    int64_t added = 0;
+    for (int i = 2; i < c->argc; i++) {
+        added += set_add(&s, c->argv[i], c->config->set_max_intset_entries);
+    }
+    collection_keep(c, e, c->argv[1], VAL_SET, s);
+    c->dirty += (uint64_t)added;
+    resp_int(c->out, added);
+}
+
+void srem_command(struct cmd_ctx *c)
+{
+    struct entry *e = cmd_lookup_write(c, c->argv[1]);
+    if (!cmd_type_ok(c, e, VAL_SET)) {
+        return;
+    }
+    int64_t removed = 0;
+    if (e != NULL) {
+        struct set *s = set_of(e);
+        for (int i = 2; i < c->argc && set_count(s) != 0; i++) {
+            removed += set_remove(&s, c->argv[i]);
+        }
+        collection_keep(c, e, c->argv[1], VAL_SET, s);
+    }
+    c->dirty += (uint64_t)removed;
+    resp_int(c->out, removed);
+}
+
+void sismember_command(struct cmd_ctx *c)
+{
+    const struct set *s = read_set(c, reply_zero);
+    if (s != NULL) {
+        resp_int(c->out, set_has(s, c->argv[2]));
+    }
+}
+
+void smismember_command(struct cmd_ctx *c)
+{
+    struct entry *e = cmd_lookup(c, c->argv[1]);
+    if (!cmd_type_ok(c, e, VAL_SET)) {
+        return;
+    }
+    resp_array(c->out, (size_t)(c->argc - 2));
+    for (int i = 2; i < c->argc; i++) {
+        resp_int(c->out, e != NULL && set_has(set_of(e), c->argv[i]));
+    }
+}
+
+static void reply_members(struct cmd_ctx *c, const struct set *s)
+{
+    struct set_iter it = set_iter(s);
+    struct span member;
+    while (set_next(&it, &member)) {
+        resp_bulk_span(c->out, member);
+    }
+}
+
+void smembers_command(struct cmd_ctx *c)
+{
+    const struct set *s = read_set(c, reply_empty_set);
+    if (s != NULL) {
+        resp_set(c->out, set_count(s));
+        reply_members(c, s);
+    }
+}
+
+void scard_command(struct cmd_ctx *c)
+{
+    const struct set *s = read_set(c, reply_zero);
+    if (s != NULL) {
+        resp_int(c->out, (int64_t)set_count(s));
+    }
+}
+
+void smove_command(struct cmd_ctx *c)
+{
+    struct entry *from = cmd_lookup_write(c, c->argv[1]);
+    struct entry *to = cmd_lookup_write(c, c->argv[2]);
+    if (from == NULL) {
+        resp_int(c->out, 0);
+        return;
+    }
+    if (!cmd_type_ok(c, from, VAL_SET) || !cmd_type_ok(c, to, VAL_SET)) {
+        return;
+    }
+    struct set *s = set_of(from);
+    if (from == to) {
+        resp_int(c->out, set_has(s, c->argv[3]));
+        return;
+    }
+    if (!set_remove(&s, c->argv[3])) {
+        resp_int(c->out, 0);
+        return;
+    }
+    c->dirty++;
+    struct set *target = to == NULL ? set_new() : set_of(to);
+    c->dirty += set_add(&target, c->argv[3], c->config->set_max_intset_entries);
+    /* the target first: creating its entry must not come between the source's look-up and its
+     * deletion */
+    collection_keep(c, to, c->argv[2], VAL_SET, target);
+    from = store_find(c->store, c->argv[1]);
+    collection_keep(c, from, c->argv[1], VAL_SET, s);
+    resp_int(c->out, 1);
+}
+
+/* ---- random members ---- */
+
+/* Members drawn from a set, copied: removing them moves what they point to. */
+struct draw {
+    struct buf bytes;
+    struct span *member;
+    size_t count;
+};
+
+static void draw_add(void *arg, struct span member)
+{
+    struct draw *d = arg;
+    size_t start = d->bytes.len;
+    buf_add(&d->bytes, member.p, member.len);
+    /* an offset for now: the bytes may still move */
+    d->member[d->count++] = (struct span){(const char *)start, member.len};
+}
+
+static void draw(struct cmd_ctx *c, struct draw *d, const struct set *s, size_t n)
+{
+    *d = (struct draw){.member = mem_alloc((n + 2) * sizeof *d->member)};
+    /* the first two places are for the name and the key of an effect */
+    d->count = 2;
+    (void)cmd_random(c);
+    set_sample(s, n, c->rng, draw_add, d);
+    for (size_t i = 2; i < d->count; i++) {
+        size_t start = (size_t)d->member[i].p;
+        d->member[i].p = d->bytes.p == NULL ? "" : d->bytes.p + start;
+    }
+}
+
+static void draw_free(struct draw *d)
+{
+    buf_free(&d->bytes);
+    mem_free(d->member);
+}
+
+/* What SPOP does to a set: how many members go (with a count: as a set in the reply). */
+struct pop {
+    const struct set *s;
+    size_t n;
+    bool counted;
+};
+
+/* False after an answer that changes nothing. */
+static bool pop_plan(struct cmd_ctx *c, struct entry *(*look)(struct cmd_ctx *, struct span),
+                     struct entry **e, struct pop *p)
+{
+    int64_t count = 1;
+    if (c->argc > 3) {
+        cmd_syntax_error(c);
+        return false;
+    }
+    if (c->argc == 3 && !cmd_positive(c, c->argv[2], &count)) {
+        return false;
+    }
+    p->counted = c->argc == 3;
+    *e = look(c, c->argv[1]);
+    if (*e == NULL || (entry_type(*e) == VAL_SET && count == 0)) {
+        if (p->counted) {
+            resp_set(c->out, 0);
+        } else {
+            resp_null(c->out);
+        }
+        return false;
+    }
+    if (!cmd_type_ok(c, *e, VAL_SET)) {
+        return false;
+    }
+    p->s = set_of(*e);
+    size_t size = set_count(p->s);
+    p->n = (uint64_t)count < size ? (size_t)count : size;
+    return true;
+}
+
+static void pop_reply(struct cmd_ctx *c, const struct pop *p, const struct draw *d)
+{
+    if (p->counted) {
+        resp_set(c->out, p->n);
+    }
+    if (d == NULL) {
+        reply_members(c, p->s);
+        return;
+    }
+    for (size_t i = 2; i < d->count; i++) {
+        resp_bulk_span(c->out, d->member[i]);
+    }
+}
+
+void spop_command(struct cmd_ctx *c)
+{
+    struct entry *e;
+    struct pop p;
+    if (!pop_plan(c, cmd_lookup_write, &e, &p)) {
+        return;
+    }
+    c->dirty += p.n;
+    if (p.n == set_count(p.s)) {
+        pop_reply(c, &p, NULL);
+        store_delete(c->store, e);
+        return;
+    }
+    struct draw d;
+    draw(c, &d, p.s, p.n);
+    pop_reply(c, &p, &d);
+    struct set *s = set_of(e);
+    for (size_t i = 2; i < d.count; i++) {
+        (void)set_remove(&s, d.member[i]);
+    }
+    collection_keep(c, e, c->argv[1], VAL_SET, s);
+    draw_free(&d);
+}
+
+bool spop_rewrite(struct cmd_ctx *c, struct effects *fx)
+{
+    struct entry *e;
+    struct pop p;
+    if (!pop_plan(c, cmd_peek, &e, &p)) {
+        return false;
+    }
+    if (p.n == set_count(p.s)) {
+        pop_reply(c, &p, NULL);
+        const struct span argv[] = {SPAN_LIT("DEL"), c->argv[1]};
+        effects_add(fx, 2, argv);
+        return true;
+    }
+    struct draw d;
+    draw(c, &d, p.s, p.n);
+    pop_reply(c, &p, &d);
+    d.member[0] = SPAN_LIT("SREM");
+    d.member[1] = c->argv[1];
+    effects_add(fx, d.count, d.member);
+    draw_free(&d);
+    return true;
+}
+
+void srandmember_command(struct cmd_ctx *c)
+{
+    if (c->argc > 3) {
+        cmd_syntax_error(c);
+        return;
+    }
+    int64_t count = 0;
+    if (c->argc == 3 && !cmd_range(c, c->argv[2], -INT64_MAX, INT64_MAX, &count, NULL)) {
+        return;
+    }
+    const struct set *s = read_set(c, c->argc == 3 ? reply_empty_array : resp_null);
+    if (s == NULL) {
+        return;
+    }
+    (void)cmd_random(c);
+    if (c->argc == 2) {
+        set_random(s, c->rng, add_member, c->out);
+    } else if (count >= 0) {
+        size_t size = set_count(s);
+        size_t n = (uint64_t)count < size ? (size_t)count : size;
+        resp_array(c->out, n);
+        set_sample(s, n, c->rng, add_member, c->out);
+    } else if (count < -COLLECTION_REPEATS_MAX) {
+        resp_error(c->out, "ERR value is out of range");
+    } else {
+        resp_array(c->out, (size_t)-count);
+        for (int64_t i = 0; i > count; i--) {
+            set_random(s, c->rng, add_member, c->out);
+        }
+    }
+}
+
+/* ---- scan ---- */
+
+static void scan_member(void *arg, struct span member)
+{
+    struct collection_scan *s = arg;
+    if (collection_scan_wants(s, member)) {
+        collection_scan_add(s, member);
+    }
+}
+
+void sscan_command(struct cmd_ctx *c)
+{
+    struct collection_scan s;
+    if (!collection_scan_begin(c, &s)) {
+        return;
+    }
+    struct entry *e = cmd_lookup(c, c->argv[1]);
+    if (e == NULL) {
+        collection_scan_empty(c);
+        return;
+    }
+    if (!cmd_type_ok(c, e, VAL_SET) || !collection_scan_options(c, &s)) {
+        return;
+    }
+    uint64_t cursor = s.cursor;
+    uint64_t steps = 0;
+    do {
+        cursor = set_scan(set_of(e), cursor, scan_member, &s);
+    } while (collection_scan_more(&s, cursor, &steps));
+    collection_scan_end(c, &s, cursor);
+}
