@@ -8,6 +8,9 @@
 #define CMD_GROUPS(X) \
     X(string) \
     X(generic) \
+    X(hash) \
+    X(set) \
+    X(list) \
     X(zset) \
     X(bitmap) \
     X(hll) \
