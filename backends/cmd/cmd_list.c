@@ -136,7 +136,7 @@ void lrem_command(struct cmd_ctx *c)
 {
     int64_t count = 0;
     struct entry *e;
-    if (!cmd_range(c, c->argv[2], -INT64_MAX, INT64_MAX, &count, NULL)) {
+    if (!cmd_i64(c, c->argv[2], &count, NULL)) {
         return;
     }
     struct list *l = write_list(c, &e, reply_zero);
@@ -144,7 +144,9 @@ void lrem_command(struct cmd_ctx *c)
         return;
     }
     bool forward = count >= 0;
-    int64_t most = forward ? count : -count;
+    int64_t most = forward              ? count
+                   : count == INT64_MIN ? 0
+                                        : -count; /* as Redis: the least is all */
     int64_t removed = 0;
     struct list_place p = list_at(l, forward ? 0 : -1);
     while (p.node != NULL && (most == 0 || removed < most)) {
@@ -261,7 +263,7 @@ static bool lpos_options(struct cmd_ctx *c, struct lpos *o)
     for (int i = 3; i < c->argc; i += 2) {
         bool has_value = i + 1 < c->argc;
         if (has_value && span_is(c->argv[i], "rank")) {
-            if (!cmd_range(c, c->argv[i + 1], -INT64_MAX, INT64_MAX, &o->rank, NULL)) {
+            if (!cmd_i64(c, c->argv[i + 1], &o->rank, NULL)) {
                 return false;
             }
             if (o->rank == 0) {
@@ -291,7 +293,8 @@ static bool lpos_options(struct cmd_ctx *c, struct lpos *o)
 static void lpos_search(struct cmd_ctx *c, const struct list *l, const struct lpos *o)
 {
     bool forward = o->rank > 0;
-    int64_t skip = (forward ? o->rank : -o->rank) - 1;
+    /* Redis negates the rank without looking: the least one finds the first match from the end */
+    int64_t skip = o->rank == INT64_MIN ? 0 : (forward ? o->rank : -o->rank) - 1;
     int64_t total = (int64_t)list_count(l);
     size_t mark = o->count != -1 ? resp_defer(c->out) : 0;
     size_t found = 0;

@@ -10,6 +10,7 @@ const struct object_ops *object_ops(enum val_type type)
         [VAL_SET] = &set_ops,
         [VAL_ZSET] = &zset_ops,
         [VAL_HASH] = &hash_ops,
+        [VAL_STREAM] = &stream_ops,
         [VAL_TOMBSTONE] = NULL,
     };
     return by_type[type];

@@ -368,19 +368,30 @@ struct pack *pack_append(struct pack *p, struct span text)
     return pack_insert(p, PACK_NONE, text);
 }
 
+static struct pack *insert_encoded(struct pack *p, size_t where, const struct encoded *e)
+{
+    size_t size = encoded_size(e);
+    p = resize(p, p->bytes + size);
+    unsigned char *q = (unsigned char *)p + where;
+    memmove(q + size, q, p->bytes - where);
+    write_element(q, e);
+    p->bytes += (uint32_t)size;
+    p->count++;
+    return p;
+}
+
+struct pack *pack_append_i64(struct pack *p, int64_t v)
+{
+    struct encoded e;
+    encode_i64(&e, v);
+    return insert_encoded(p, p->bytes, &e);
+}
+
 struct pack *pack_insert(struct pack *p, size_t pos, struct span text)
 {
     struct encoded e;
     encode(&e, text);
-    size_t size = encoded_size(&e);
-    size_t where = pos == PACK_NONE ? p->bytes : pos;
-    p = resize(p, p->bytes + size);
-    unsigned char *q = (unsigned char *)p + where;
-    memmove(q + size, q, p->bytes - where);
-    write_element(q, &e);
-    p->bytes += (uint32_t)size;
-    p->count++;
-    return p;
+    return insert_encoded(p, pos == PACK_NONE ? p->bytes : pos, &e);
 }
 
 struct pack *pack_replace(struct pack *p, size_t pos, struct span text)

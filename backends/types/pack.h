@@ -56,6 +56,7 @@ size_t pack_find(const struct pack *p, size_t from, struct span text, unsigned s
 /* Changing. insert puts text before pos (PACK_NONE: at the end); the new element is then at pos.
  * text must not point into p. */
 struct pack *pack_append(struct pack *p, struct span text);
+struct pack *pack_append_i64(struct pack *p, int64_t v);
 struct pack *pack_insert(struct pack *p, size_t pos, struct span text);
 struct pack *pack_replace(struct pack *p, size_t pos, struct span text);
 /* Erases n elements from pos on (fewer if the pack ends before); what followed them is at pos then
