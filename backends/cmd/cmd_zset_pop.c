@@ -6,6 +6,9 @@
 #include "common/mem.h"
 #include "common/slot.h"
 
+/* Repetitions of a member that one reply may hold (negative counts of ZRANDMEMBER). */
+#define REPEATS_MAX ((int64_t)1 << 27)
+
 /* ---- ZPOPMIN, ZPOPMAX, ZMPOP ---- */
 
 /* Answers n members from one end, without the header, and removes them. nested: as [member, score]
@@ -158,12 +161,26 @@ static void reply_at(struct cmd_ctx *c, const struct zset *z, uint64_t rank, boo
     }
 }
 
+/* Highest first, as Redis does when all are asked for. */
+static void reply_everything(struct cmd_ctx *c, const struct zset *z, bool withscores)
+{
+    struct zset_iter it = zset_iter_at(z, zset_count(z) - 1, true);
+    struct zset_item item;
+    while (zset_iter_next(&it, &item)) {
+        reply_member(c, &item, withscores);
+    }
+}
+
 /* n different members, each subset with the same probability: walks the set once and takes a member
  * with the probability (still wanted) / (still there). Where few of many are wanted, draws ranks
  * instead and looks for doubles among them. */
 static void reply_distinct(struct cmd_ctx *c, const struct zset *z, uint64_t n, bool withscores)
 {
     uint64_t total = zset_count(z);
+    if (n == total) {
+        reply_everything(c, z, withscores);
+        return;
+    }
     if (n * 8 < total && n <= 1024) {
         uint64_t *picked = mem_alloc(n * sizeof *picked);
         for (uint64_t i = 0; i < n;) {
@@ -225,7 +242,8 @@ void zrandmember_command(struct cmd_ctx *c)
         bool withscores = c->argc == 4 && span_is(c->argv[3], "withscores");
         if (c->argc > 4 || (c->argc == 4 && !withscores)) {
             cmd_syntax_error(c);
-        } else if (withscores && (count < -LONG_MAX / 2 || count > LONG_MAX / 2)) {
+        } else if (count < -REPEATS_MAX ||
+                   (withscores && (count < -LONG_MAX / 2 || count > LONG_MAX / 2))) {
             resp_error(c->out, "ERR value is out of range");
         } else {
             random_many(c, count, withscores);

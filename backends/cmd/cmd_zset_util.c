@@ -53,14 +53,15 @@ bool cmd_long_in(struct cmd_ctx *c, struct span s, int64_t min, int64_t max, int
                  const char *text)
 {
     int64_t v;
+    if (text == NULL && min == 0 && max == LONG_MAX) {
+        text = "ERR value is out of range, must be positive";
+    }
     if (!cmd_i64(c, s, &v, text)) {
         return false;
     }
     if (v < min || v > max) {
         if (text != NULL) {
             resp_error(c->out, text);
-        } else if (min == 0 && max == LONG_MAX) {
-            resp_error(c->out, "ERR value is out of range, must be positive");
         } else {
             resp_errorf(c->out, "ERR value is out of range, value must between %lld and %lld",
                         (long long)min, (long long)max);
