@@ -1,5 +1,6 @@
 /* Sorted set commands that take or pick members: popping, random members, scanning. */
 #include <limits.h>
+#include <math.h>
 
 #include "backends/cmd/cmd_zset.h"
 #include "common/glob.h"
@@ -263,10 +264,13 @@ void zrandmember_command(struct cmd_ctx *c)
 
 /* ---- ZSCAN ---- */
 
+#define SCAN_INT_MAX 4611686018427387904.0 /* 2^62 */
+
 struct scan {
     struct cmd_ctx *c;
     struct span pattern;
     bool match;
+    bool packed;
     size_t n;
 };
 
@@ -276,9 +280,13 @@ static void scan_reply(void *arg, struct span member, double score)
     if (s->match && !glob_match(s->pattern, member, false)) {
         return;
     }
-    char text[NUM_DOUBLE_MAX];
     resp_bulk_span(s->c->out, member);
-    resp_bulk(s->c->out, text, num_fmt_double(text, score));
+    if (s->packed && fabs(score) <= SCAN_INT_MAX && (double)(int64_t)score == score) {
+        resp_bulk_i64(s->c->out, (int64_t)score); /* Redis shows what is in its listpack */
+    } else {
+        char text[NUM_DOUBLE_MAX];
+        resp_bulk(s->c->out, text, num_fmt_double(text, score));
+    }
     s->n += 2;
 }
 
@@ -300,7 +308,7 @@ void zscan_command(struct cmd_ctx *c)
         return;
     }
     int64_t count = 10;
-    struct scan s = {.c = c};
+    struct scan s = {.c = c, .packed = zset_is_packed(z)};
     for (int j = 3; j < c->argc; j += 2) {
         if (j + 1 < c->argc && span_is(c->argv[j], "count")) {
             if (!cmd_i64(c, c->argv[j + 1], &count, NULL)) {

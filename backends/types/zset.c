@@ -50,6 +50,11 @@ size_t zset_count(const struct zset *z)
     return z->is_big ? z->big->tree.count : pack_count(z->pack) / 2;
 }
 
+bool zset_is_packed(const struct zset *z)
+{
+    return !z->is_big;
+}
+
 /* ---- scores in a pack ---- */
 
 static size_t score_encode(double score, char *out)

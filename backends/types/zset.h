@@ -48,6 +48,7 @@ struct zset *zset_new(void);
 void zset_free(struct zset *z); /* at once; big ones: zset_ops.free_step. NULL is allowed */
 
 size_t zset_count(const struct zset *z);
+bool zset_is_packed(const struct zset *z); /* one pack: "listpack" */
 bool zset_find(const struct zset *z, struct span member, struct zset_ref *ref);
 /* Adds a member that is not there. member may be up to 512 MiB and must not point into z. */
 void zset_insert(struct zset *z, const struct zset_limits *l, struct span member, double score);
