@@ -64,7 +64,7 @@ struct hermes_meta {
 };
 
 enum hermes_op_kind {
-    HERMES_READ,    /* DONE: read the store now and answer */
+    HERMES_READ,    /* read() is called at the instant at which it takes effect */
     HERMES_WRITE,   /* blind: effects fix the final state and the reply needs nothing from it */
     HERMES_UPDATE,  /* RMW: prepare() is called on the base */
     HERMES_EXPIRE,  /* RMW: conditional DEL; prepare() judges whether the key has expired at wall_ms
@@ -129,6 +129,9 @@ struct hermes_store {
      * other side encoded). */
     void (*install)(void *ctx, const struct hermes_key *key, const struct hermes_meta *meta,
                     struct coh_ref payload);
+    /* Answers a READ from the committed value, now: later operations of the same step may change
+     * it. The reply is kept for op. */
+    void (*read)(void *ctx, const struct hermes_key *key, uint64_t op);
     bool (*same_key)(void *ctx, struct coh_ref a, struct coh_ref b);
     struct coh_ref (*hold)(void *ctx, struct coh_ref ref);
     void (*drop)(void *ctx, struct coh_ref ref);
@@ -199,9 +202,10 @@ struct hermes_out {
 /* Coverage marks and trace records. */
 #define HERMES_MARKS(X)                                                                            \
     X(WRITE_COMMITTED)                                                                             \
-    X(RMW_COMMITTED) X(WRITE_SUPERSEDED) X(INV_STORED) X(INV_SMALLER_WRITE) X(RMW_REJECTED)        \
-        X(RMW_NACKED) X(BASE_FETCHED) X(BASE_PROVED) X(OWN_PROVED) X(RMW_GAVE_UP) X(RMW_RETRIED)   \
-            X(VAL_LATE) X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED)   \
+    X(RMW_COMMITTED)                                                                               \
+    X(WRITE_SUPERSEDED) X(INV_STORED) X(INV_SMALLER_WRITE) X(RMW_REJECTED) X(RMW_NACKED)           \
+        X(BASE_FETCHED) X(BASE_PROVED) X(OWN_PROVED) X(RMW_GAVE_UP) X(RMW_RETRIED) X(VAL_LATE)     \
+            X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED)               \
                 X(REPLAY_SUPERSEDED) X(OWNER_ASKED) X(RESENT) X(RESENT_NEW_EPOCH) X(ACKS_RESET)    \
                     X(ACK_LATE) X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(VIEW_INSTALLED)           \
                         X(EXPELLED) X(UNKNOWN_REPORTED) X(READ_WAITED) X(READ_NO_LEASE)            \

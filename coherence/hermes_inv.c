@@ -80,7 +80,8 @@ static void inv_not_larger(struct hermes *h, const struct record *r, const struc
     bool pending = r != NULL && r->has_pending;
     if (m->ts == seen) {
         send_key(h, MSG_HERMES_ACK, from, &m->key, m->ts, seen);
-    } else if (!pending && !c->live && ts_version(m->ts) <= h->slots[m->key.slot].floor) { /* H8 */
+    } else if (h->caught_up && !pending && !c->live &&
+               ts_version(m->ts) <= h->slots[m->key.slot].floor) { /* H8 */
         mark(h, HERMES_MARK_FLOOR_ANSWERED, &m->key, m->ts, h->slots[m->key.slot].floor);
         struct hermes_msg *f = send_to(h, MSG_HERMES_FLOOR, from);
         f->key = m->key;
@@ -110,7 +111,7 @@ enum err on_inv(struct hermes *h, const struct hermes_msg *m, bool transferred)
     struct hermes_meta c;
     key_meta(h, &m->key, &c);
     uint64_t seen = r != NULL && r->seen > c.ts ? r->seen : c.ts;
-    bool at_floor = !c.live && (r == NULL || !r->has_pending) &&
+    bool at_floor = h->caught_up && !c.live && (r == NULL || !r->has_pending) &&
                     ts_version(m->ts) <= h->slots[m->key.slot].floor && !MUTANT(H8_NO_FLOOR);
     if (m->ts > seen && !at_floor) {
         if (r == NULL && h->free_records == 0) {

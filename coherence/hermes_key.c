@@ -286,7 +286,9 @@ void key_meta(const struct hermes *h, const struct hermes_key *key, struct herme
 {
     h->store.get(h->store.ctx, key, m);
     const struct slot_info *s = &h->slots[key->slot];
-    if (!m->live) { /* H8 */
+    /* H8. Not for a learner: what is missing there may be live elsewhere, below the slot's floor.
+     */
+    if (!m->live && h->caught_up) {
         uint64_t floor = ts_make(s->floor, 0);
         m->ts = m->ts > floor || MUTANT(H8_NO_FLOOR) ? m->ts : floor;
         if (!m->hot && s->generation > m->generation && !MUTANT(H8_GENERATION_LOST)) {
@@ -303,7 +305,7 @@ bool key_base_held(const struct hermes *h, const struct hermes_key *key,
     }
     /* Two names of nothing: a tombstone that was purged elsewhere, and the floor that stands for
      * it. */
-    return !m->live && !m->hot && ts_version(base) <= h->slots[key->slot].floor &&
+    return !m->live && !m->hot && h->caught_up && ts_version(base) <= h->slots[key->slot].floor &&
            ts_version(m->ts) <= h->slots[key->slot].floor;
 }
 

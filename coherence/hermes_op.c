@@ -95,6 +95,13 @@ static bool expire_first(struct hermes *h, struct record *r, const struct hermes
     return true;
 }
 
+static void read_now(struct hermes *h, const struct hermes_key *key, const struct hermes_meta *m,
+                     uint32_t op)
+{
+    h->store.read(h->store.ctx, key, h->ops[op].op.id);
+    complete(h, op, HERMES_DONE, m->ts, m->generation, false);
+}
+
 static void run(struct hermes *h, struct record *r, uint32_t op)
 {
     const struct hermes_op *o = &h->ops[op].op;
@@ -105,7 +112,7 @@ static void run(struct hermes *h, struct record *r, uint32_t op)
         complete(h, op, HERMES_TRYAGAIN, 0, 0, false);
     } else if (o->kind == HERMES_READ) {
         if (!expire_first(h, r, &m, op)) {
-            complete(h, op, HERMES_DONE, m.ts, m.generation, false);
+            read_now(h, &r->key, &m, op);
         }
     } else if (slot_blocked(h, r->key.slot)) { /* H11 */
         mark(h, HERMES_MARK_OP_WAITED_FOR_GRANT, &r->key, m.ts, 0);
@@ -197,8 +204,16 @@ enum err on_op(struct hermes *h, const struct hermes_op *op)
         (r->state == KEY_WRITE || r->state == KEY_VALID)) {
         struct hermes_meta m;
         key_meta(h, &op->key, &m);
-        complete(h, i, HERMES_DONE, m.ts, m.generation, false);
+        read_now(h, &op->key, &m, i);
         return OK;
+    }
+    if (r == NULL && op->kind == HERMES_READ) { /* the common case needs no record */
+        struct hermes_meta m;
+        key_meta(h, &op->key, &m);
+        if (!m.live || m.expire_ms == 0 || h->wall_ms <= m.expire_ms) {
+            read_now(h, &op->key, &m, i);
+            return OK;
+        }
     }
     r = key_get(h, &op->key);
     if (r->has_pending) {

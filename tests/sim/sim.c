@@ -262,6 +262,17 @@ void sim_send(struct sim *s, unsigned from, unsigned to, const uint8_t *frame, s
     }
 }
 
+void sim_post(struct sim *s, unsigned from, unsigned to, const uint8_t *frame, size_t len)
+{
+    must(len <= SIM_FRAME_MAX && from < s->node_count && to < s->node_count);
+    uint64_t at = s->now + draw_delay(s);
+    if (at <= s->last_arrival[from][to]) {
+        at = s->last_arrival[from][to] + 1;
+    }
+    s->last_arrival[from][to] = at;
+    put_frame(s, from, to, frame, len, at - s->now);
+}
+
 static void arrive(struct sim *s, struct sim_event *e)
 {
     unsigned from = (unsigned)e->a;
@@ -304,7 +315,7 @@ static void drop_held(struct sim *s, struct sim_node *n)
 void sim_crash(struct sim *s, unsigned node)
 {
     struct sim_node *n = &s->nodes[node];
-    if (!n->up) {
+    if (!n->up || (s->world_ops->may_crash != NULL && !s->world_ops->may_crash(s, node))) {
         return;
     }
     sim_note(s, "node %u crashes", node);
@@ -370,7 +381,7 @@ static void nemesis_links(struct sim *s)
 
 static void nemesis_nodes(struct sim *s)
 {
-    unsigned x = sim_choose(s, SITE_NODE, s->node_count);
+    unsigned x = sim_choose(s, SITE_NODE, s->fault_nodes);
     if (sim_fault(s, SITE_NODE, s->faults.crash, 300)) {
         sim_crash(s, x);
         schedule(s, SIM_MS * (1 + sim_choose(s, SITE_NODE, 900)), EV_RESTART, x, 0);

@@ -37,6 +37,7 @@ struct sim_world {
     void (*deliver)(struct sim *s, unsigned node, unsigned from, const uint8_t *frame, size_t len);
     void (*wake)(struct sim *s, unsigned node); /* the time asked for with sim_wake_at came */
     void (*event)(struct sim *s, uint32_t kind, uint64_t a, uint64_t b); /* sim_at */
+    bool (*may_crash)(struct sim *s, unsigned node);                     /* NULL: any */
     void (*crash)(struct sim *s, unsigned node);                         /* memory is lost now */
     void (*restart)(struct sim *s, unsigned node); /* a crashed node comes up, empty */
     /* Called after faults have been healed (or frozen) and clients stopped: true when everything
@@ -75,8 +76,9 @@ struct sim {
     uint64_t seed;
     uint64_t now; /* true time, ns */
     uint64_t steps, step_max;
-    uint64_t end_at; /* end of the safety phase */
-    unsigned node_count;
+    uint64_t end_at;     /* end of the safety phase */
+    unsigned node_count; /* all, fault_nodes of which, the first ones, crash and pause */
+    unsigned fault_nodes;
     struct sim_node nodes[SIM_NODES_MAX];
     bool cut[SIM_NODES_MAX][SIM_NODES_MAX];
     uint64_t last_arrival[SIM_NODES_MAX][SIM_NODES_MAX];
@@ -103,6 +105,9 @@ bool sim_chance(struct sim *s, enum choose_site site, uint32_t num, uint32_t den
 bool sim_fault(struct sim *s, enum choose_site site, uint8_t level, uint32_t per);
 uint64_t sim_clock(const struct sim *s, unsigned node); /* its own monotonic clock, ns */
 void sim_send(struct sim *s, unsigned from, unsigned to, const uint8_t *frame, size_t len);
+/* A connection that loses nothing while both ends live: FIFO, waits while the receiver is paused.
+ */
+void sim_post(struct sim *s, unsigned from, unsigned to, const uint8_t *frame, size_t len);
 void sim_wake_at(struct sim *s, unsigned node,
                  uint64_t own_ns); /* replaces the earlier one; SIM_NEVER: none */
 void sim_at(struct sim *s, uint64_t delay_ns, uint32_t kind, uint64_t a, uint64_t b);

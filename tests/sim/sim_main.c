@@ -1,0 +1,393 @@
+/* sim: runs seeds, tapes, mutants; shrinks failures.
+ *
+ *   sim --protocol hermes --seeds A..B     every seed from A up to B; prints the first failure and
+ * writes S.tape sim --protocol hermes --seed S [-v]    one run, with its trace and hash sim
+ * --protocol hermes --tape F [-v]    replays a tape sim --protocol hermes --shrink F       makes a
+ * failing tape smaller, in place (F.min) sim --protocol hermes --minutes N      fresh seeds until
+ * the time is over sim --protocol hermes --odometer D     all choice sequences of the first D
+ * choices (a bounded number of runs) sim --protocol hermes --mutants        (mutant build) every
+ * mutant must be found within the budget sim --protocol hermes --bench          steps per second
+ *   --marks                                with --seeds: fail when a coverage mark was never hit
+ *   --hash                                 with --seeds: print one hash of all traces (determinism
+ * check)
+ *   --expect H                             with --tape: fail unless the trace hash is H
+ * (hexadecimal) */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/world_hermes.h"
+
+static const struct sim_world *const worlds[] = {&world_hermes};
+
+struct options {
+    const struct sim_world *world;
+    const char *mode, *file, *only;
+    uint64_t from, to, minutes, expect;
+    bool verbose, marks, hash, has_expect;
+};
+
+struct total {
+    uint64_t runs, steps, hash;
+    uint64_t marks[128];
+};
+
+static struct sim *make(const struct options *o)
+{
+    struct sim *s = sim_new(o->world);
+    s->verbose = o->verbose;
+    return s;
+}
+
+static void unmake(struct sim *s)
+{
+    chooser_deinit(&s->choose);
+    sim_free(s);
+}
+
+static void add(struct total *t, const struct sim *s)
+{
+    t->runs++;
+    t->steps += s->steps;
+    t->hash = t->hash * UINT64_C(0x100000001B3) ^ s->hash;
+    for (size_t i = 0; i < sizeof t->marks / sizeof t->marks[0]; i++) {
+        t->marks[i] += s->marks[i];
+    }
+}
+
+static bool tape_write(const char *file, const uint32_t *tape, size_t n)
+{
+    FILE *f = fopen(file, "we");
+    if (f == NULL) {
+        fprintf(stderr, "sim: cannot write %s\n", file);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        fprintf(f, "%" PRIu32 "\n", tape[i]);
+    }
+    return fclose(f) == 0;
+}
+
+static uint32_t *tape_read(const char *file, size_t *n)
+{
+    FILE *f = fopen(file, "re");
+    if (f == NULL) {
+        fprintf(stderr, "sim: cannot read %s\n", file);
+        exit(2);
+    }
+    uint32_t *tape = NULL;
+    size_t capacity = 0;
+    *n = 0;
+    char line[64];
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (line[0] == '#') {
+            continue;
+        }
+        if (*n == capacity) {
+            capacity = capacity == 0 ? 4096 : 2 * capacity;
+            tape = mem_realloc(tape, capacity * sizeof *tape);
+        }
+        tape[(*n)++] = (uint32_t)strtoul(line, NULL, 10);
+    }
+    fclose(f);
+    return tape == NULL ? mem_alloc(1) : tape;
+}
+
+/* One seed. False: failed, told, and its tape written. */
+static bool run_seed(const struct options *o, uint64_t seed, struct total *t, bool quiet)
+{
+    struct sim *s = make(o);
+    s->seed = seed;
+    chooser_init_seed(&s->choose, seed);
+    bool ok = sim_run(s);
+    add(t, s);
+    if (o->verbose) {
+        printf("seed %" PRIu64 ": %" PRIu64 " steps, hash %016" PRIx64 "\n", seed, s->steps,
+               s->hash);
+    }
+    if (!ok && !quiet) {
+        char file[64];
+        snprintf(file, sizeof file, "%s-%" PRIu64 ".tape", o->world->name, seed);
+        printf("FAILED: sim --protocol %s --seed %" PRIu64 "\n  %s\n", o->world->name, seed,
+               s->failure);
+        if (tape_write(file, s->choose.tape, s->choose.count)) {
+            printf("  tape: %s\n", file);
+        }
+    }
+    unmake(s);
+    return ok;
+}
+
+static bool run_tape(const struct options *o, const uint32_t *tape, size_t n, struct sim **keep)
+{
+    struct sim *s = make(o);
+    chooser_init_tape(&s->choose, tape, n);
+    bool ok = sim_run(s);
+    if (keep != NULL) {
+        *keep = s;
+    } else {
+        unmake(s);
+    }
+    return ok;
+}
+
+static bool marks_ok(const struct options *o, const struct total *t)
+{
+    bool ok = true;
+    for (size_t i = 0; o->world->marks[i] != NULL; i++) {
+        const char *name = o->world->marks[i];
+        bool wanted = strcmp(name, "IMPOSSIBLE") != 0;
+        if (o->verbose || (t->marks[i] == 0) == wanted) {
+            printf("mark %-24s %" PRIu64 "%s\n", name, t->marks[i],
+                   (t->marks[i] == 0) == wanted ? "  <-- wrong" : "");
+        }
+        ok = ok && (t->marks[i] != 0) == wanted;
+    }
+    return ok;
+}
+
+static int run_seeds(struct options *o)
+{
+    struct total t = {0};
+    uint64_t start = clk_mono_ns();
+    bool verbose = o->verbose;
+    o->verbose = false;
+    for (uint64_t seed = o->from; seed <= o->to; seed++) {
+        if (!run_seed(o, seed, &t, false)) {
+            return 1;
+        }
+        if (o->minutes != 0 && clk_mono_ns() - start > o->minutes * 60 * UINT64_C(1000000000)) {
+            break;
+        }
+    }
+    double seconds = (double)(clk_mono_ns() - start) / 1e9;
+    o->verbose = verbose;
+    printf("%s: %" PRIu64 " runs, %" PRIu64 " steps, no violation, %.1f s", o->world->name, t.runs,
+           t.steps, seconds);
+    printf(", %.2f M steps/s\n", (double)t.steps / seconds / 1e6);
+    if (o->hash) {
+        printf("hash %016" PRIx64 "\n", t.hash);
+    }
+    return !o->marks || marks_ok(o, &t) ? 0 : 1;
+}
+
+static int run_mutants(struct options *o)
+{
+    if (o->world->mutants == NULL) {
+        fprintf(stderr, "sim: this is not the mutant build\n");
+        return 2;
+    }
+    unsigned survivors = 0;
+    for (unsigned m = 1; o->world->mutants[m] != NULL; m++) {
+        if (o->only != NULL && strcmp(o->only, o->world->mutants[m]) != 0) {
+            continue;
+        }
+        o->world->mutant_set(m);
+        struct total t = {0};
+        uint64_t seed = o->from;
+        while (seed <= o->to && run_seed(o, seed, &t, true)) {
+            seed++;
+        }
+        if (seed <= o->to) {
+            printf("killed   %-26s after %" PRIu64 " runs\n", o->world->mutants[m], t.runs);
+        } else {
+            printf("SURVIVES %-26s %" PRIu64 " runs\n", o->world->mutants[m], t.runs);
+            survivors++;
+        }
+        fflush(stdout);
+    }
+    o->world->mutant_set(0);
+    printf("%u survivors\n", survivors);
+    return survivors == 0 ? 0 : 1;
+}
+
+/* Sets tape[from..from+n) to 0; keeps that if the run still fails. */
+static bool try_zero(const struct options *o, uint32_t *tape, size_t count, size_t from, size_t n)
+{
+    uint32_t *saved = mem_alloc(n * sizeof *saved);
+    memcpy(saved, tape + from, n * sizeof *saved);
+    bool change = false;
+    for (size_t i = 0; i < n; i++) {
+        change = change || tape[from + i] != 0;
+        tape[from + i] = 0;
+    }
+    bool fails = change && !run_tape(o, tape, count, NULL);
+    if (!fails) {
+        memcpy(tape + from, saved, n * sizeof *saved);
+    }
+    mem_free(saved);
+    return fails;
+}
+
+static int run_shrink(const struct options *o)
+{
+    size_t count = 0;
+    uint32_t *tape = tape_read(o->file, &count);
+    if (run_tape(o, tape, count, NULL)) {
+        printf("this tape does not fail\n");
+        return 1;
+    }
+    unsigned attempts = 0;
+    for (size_t cut = count / 2; cut > 0; cut /= 2) { /* the end first: past it every choice is 0 */
+        while (count > cut && !run_tape(o, tape, count - cut, NULL)) {
+            count -= cut;
+            attempts++;
+        }
+    }
+    for (size_t block = count / 2; block > 0 && attempts < 4000; block /= 2) {
+        for (size_t at = 0; at + block <= count && attempts < 4000; at += block, attempts++) {
+            try_zero(o, tape, count, at, block);
+        }
+    }
+    for (size_t i = 0; i < count && attempts < 6000; i++) { /* towards 0 */
+        while (tape[i] > 1) {
+            uint32_t was = tape[i];
+            tape[i] /= 2;
+            attempts++;
+            if (run_tape(o, tape, count, NULL)) {
+                tape[i] = was;
+                break;
+            }
+        }
+    }
+    struct sim *s = NULL;
+    run_tape(o, tape, count, &s);
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        left += tape[i] != 0;
+    }
+    char file[512];
+    snprintf(file, sizeof file, "%s.min", o->file);
+    tape_write(file, tape, count);
+    printf("%s: %zu choices that matter, %" PRIu64 " steps, hash %016" PRIx64 "\n  %s\n", file,
+           left, s->steps, s->hash, s->failure);
+    unmake(s);
+    mem_free(tape);
+    return 0;
+}
+
+static int run_odometer(const struct options *o)
+{
+    size_t depth = (size_t)o->from;
+    uint32_t *tape = mem_zalloc((depth + 1) * sizeof *tape);
+    size_t count = 0;
+    uint64_t runs = 0;
+    bool more = true;
+    while (more && runs < o->to) {
+        struct sim *s = NULL;
+        if (!run_tape(o, tape, count, &s)) {
+            printf("FAILED after %" PRIu64 " runs: %s\n", runs, s->failure);
+            tape_write("odometer.tape", tape, count);
+            return 1;
+        }
+        more = odometer_next(&s->choose, depth, tape, &count);
+        unmake(s);
+        runs++;
+    }
+    printf("odometer: %" PRIu64 " runs%s\n", runs, more ? " (bounded)" : ", all of them");
+    mem_free(tape);
+    return 0;
+}
+
+static int run_one_tape(const struct options *o)
+{
+    size_t n = 0;
+    uint32_t *tape = tape_read(o->file, &n);
+    struct sim *s = NULL;
+    bool ok = run_tape(o, tape, n, &s);
+    printf("%s: %" PRIu64 " steps, hash %016" PRIx64 "%s%s\n", o->file, s->steps, s->hash,
+           ok ? "" : ": ", s->failure);
+    bool same = !o->has_expect || s->hash == o->expect;
+    if (!same) {
+        printf("the trace is not the expected one: shrink it anew from its seed\n");
+    }
+    unmake(s);
+    mem_free(tape);
+    return ok && same ? 0 : 1;
+}
+
+static void parse(struct options *o, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        const char *v = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(a, "-v") == 0) {
+            o->verbose = true;
+        } else if (strcmp(a, "--marks") == 0) {
+            o->marks = true;
+        } else if (strcmp(a, "--hash") == 0) {
+            o->hash = true;
+        } else if (strcmp(a, "--mutants") == 0 || strcmp(a, "--bench") == 0) {
+            o->mode = a;
+        } else if (strcmp(a, "--protocol") == 0) {
+            o->world = NULL;
+            for (size_t w = 0; w < sizeof worlds / sizeof worlds[0]; w++) {
+                o->world = strcmp(worlds[w]->name, v) == 0 ? worlds[w] : o->world;
+            }
+            i++;
+        } else if (strcmp(a, "--seeds") == 0) {
+            char *end = NULL;
+            o->from = strtoull(v, &end, 10);
+            o->to = strncmp(end, "..", 2) == 0 ? strtoull(end + 2, NULL, 10) : o->from;
+            i++;
+        } else if (strcmp(a, "--seed") == 0 || strcmp(a, "--odometer") == 0) {
+            o->mode = a;
+            o->from = strtoull(v, NULL, 10);
+            i++;
+        } else if (strcmp(a, "--minutes") == 0) {
+            o->minutes = strtoull(v, NULL, 10);
+            o->from = clk_wall_us();
+            o->to = UINT64_MAX;
+            i++;
+        } else if (strcmp(a, "--only") == 0) {
+            o->only = v;
+            i++;
+        } else if (strcmp(a, "--expect") == 0) {
+            o->has_expect = true;
+            o->expect = strtoull(v, NULL, 16);
+            i++;
+        } else if (strcmp(a, "--tape") == 0 || strcmp(a, "--shrink") == 0) {
+            o->mode = a;
+            o->file = v;
+            i++;
+        } else {
+            fprintf(stderr, "sim: what is %s?\n", a);
+            exit(2);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.world = worlds[0], .mode = "--seeds", .from = 1, .to = 200};
+    parse(&o, argc, argv);
+    if (o.world == NULL) {
+        fprintf(stderr, "sim: no such protocol\n");
+        return 2;
+    }
+    if (strcmp(o.mode, "--mutants") == 0) {
+        return run_mutants(&o);
+    }
+    if (strcmp(o.mode, "--tape") == 0) {
+        return run_one_tape(&o);
+    }
+    if (strcmp(o.mode, "--shrink") == 0) {
+        return run_shrink(&o);
+    }
+    if (strcmp(o.mode, "--odometer") == 0) {
+        return run_odometer(&o);
+    }
+    if (strcmp(o.mode, "--seed") == 0) {
+        struct total t = {0};
+        return run_seed(&o, o.from, &t, false) ? 0 : 1;
+    }
+    if (strcmp(o.mode, "--bench") == 0) {
+        o.from = 1;
+        o.to = 300;
+    }
+    return run_seeds(&o);
+}

@@ -1,0 +1,195 @@
+#ifndef TESTS_SIM_WORLD_HERMES_H
+#define TESTS_SIM_WORLD_HERMES_H
+
+#include "coherence/hermes.h"
+#include "tests/lib/history.h"
+#include "tests/sim/sim.h"
+
+/* The Hermes world: 3 to 5 replicas of one shard with model stores, a membership service that
+ * decides views and promises leases by the rules of RELIABILITY 5.2 (one node of the simulation,
+ * never down, reached over faulty links), and clients.
+ *
+ * Nodes 0..replicas-1 are replicas, then the membership node, then one node for all clients (its
+ * links lose nothing). hermes_node.c  store and driver of a replica      hermes_members.c  views
+ * and leases hermes_load.c  clients, histories, final checks   world_hermes.c    putting it
+ * together */
+#define HW_REPLICAS_MAX 5
+#define HW_KEYS_MAX 64
+#define HW_SLOTS 4
+#define HW_OPS_MAX 1500
+#define HW_CLIENTS_MAX 8
+#define HW_BLOBS_MAX 4096
+#define HW_HELD_MAX 64
+#define HW_LEDGER_SIZE 8192
+
+#define HW_LEASE_NS (400 * SIM_MS)
+#define HW_RENEW_NS (50 * SIM_MS)
+
+struct hw_entry { /* of a model store */
+    bool present;
+    uint8_t state;
+    struct hist_value v;
+    uint64_t ts, generation, expire_ms;
+    bool hot;
+};
+
+struct hw_effect { /* what a blob of effects says */
+    uint8_t kind;  /* enum hist_kind; HW_NO_CHANGE, HW_EXPIRE */
+    int64_t arg, arg2;
+    uint64_t expire_ms;
+};
+#define HW_NO_CHANGE 100
+#define HW_EXPIRE 101
+
+struct hw_blob {
+    uint32_t refs, next;
+    struct hw_effect effect;
+};
+
+struct hw_op {
+    struct hist_op h;
+    enum hermes_op_kind kind;
+    bool hotwrite;
+    uint64_t generation, version;
+    uint64_t expire_ms;
+    unsigned node;
+    bool open;    /* the client waits */
+    bool replied; /* the replica has answered; the reply is on its way */
+    bool writes;
+    enum hermes_result result;
+    uint32_t effects; /* blob */
+};
+
+struct hw_held {
+    uint16_t len;
+    uint8_t bytes[200];
+};
+
+struct hw_node {
+    struct hermes *core;
+    void *memory;
+    uint32_t id;
+    struct hw_entry entries[HW_KEYS_MAX];
+    int64_t wall_offset_ms;
+    struct hw_held held[HW_HELD_MAX];
+    unsigned held_count;
+    bool joining;
+    uint64_t lease_sent; /* renewal the lease came from: late answers to older ones say nothing */
+};
+
+struct hw_applied { /* what the update with this ts made of the key: the same everywhere */
+    uint64_t key, ts, base;
+    struct hist_value v;
+    bool hot, rmw;
+    uint64_t generation;
+    struct hw_effect effect;
+};
+
+struct hw_members { /* the membership service */
+    struct view view;
+    uint32_t id_of[HW_REPLICAS_MAX]; /* incarnation last heard of at this place */
+    uint64_t until[HW_REPLICAS_MAX]; /* promises, own clock, for ids of the view */
+    uint64_t heard[HW_REPLICAS_MAX];
+    bool excluding[HW_REPLICAS_MAX];
+    bool caught_up[HW_REPLICAS_MAX];
+    uint32_t view_id[HW_REPLICAS_MAX]; /* id in the view, 0: none */
+};
+
+struct hw_client {
+    unsigned node;
+    unsigned open;
+    uint64_t sequence;
+};
+
+struct hw_config {
+    unsigned replicas, clients, keys, pipeline;
+    bool zipf, mix, del, purge, hot, expire, rmw_heavy;
+    uint32_t ops;
+};
+
+struct hw {
+    struct hw_config config;
+    struct hw_node nodes[HW_REPLICAS_MAX];
+    struct hw_members members;
+    struct hw_client clients[HW_CLIENTS_MAX];
+    struct hw_op ops[HW_OPS_MAX];
+    uint32_t op_count;
+    uint32_t next_id;
+    struct hw_blob blobs[HW_BLOBS_MAX];
+    uint32_t free_blob, limbo, blobs_used;
+    int64_t keys_held;
+    struct hw_applied ledger[HW_LEDGER_SIZE];
+    uint32_t ledger_count;
+    uint64_t generation;
+    struct hermes_outbox out;
+    struct hermes_trace trace[256];
+    bool scripted; /* no clients and no automatic membership: a scenario does everything */
+    unsigned probes;
+    unsigned stepping; /* node whose step it is */
+};
+
+static inline struct hw *hw_of(struct sim *s)
+{
+    return s->world;
+}
+static inline unsigned hw_members_node(const struct hw *w)
+{
+    return w->config.replicas;
+}
+static inline unsigned hw_clients_node(const struct hw *w)
+{
+    return w->config.replicas + 1;
+}
+
+/* ---- hermes_node.c ---- */
+void hw_blobs_init(struct hw *w);
+uint32_t hw_blob_new(struct hw *w, const struct hw_effect *e);
+void hw_blob_drop(struct hw *w, uint32_t blob);
+void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder); /* empty */
+void hw_node_stop(struct sim *s, unsigned node);
+void hw_node_frame(struct sim *s, unsigned node, const uint8_t *frame,
+                   size_t len); /* a Hermes message */
+void hw_node_view(struct sim *s, unsigned node, const struct view *v);
+void hw_node_lease(struct sim *s, unsigned node, struct lease lease);
+void hw_node_timer(struct sim *s, unsigned node);
+void hw_node_op(struct sim *s, unsigned node, uint32_t op);
+void hw_node_peer(struct sim *s, unsigned node, uint32_t peer_id);
+void hw_key(struct hermes_key *key, uint64_t index);
+uint64_t hw_wall_ms(struct sim *s, unsigned node);
+
+/* ---- hermes_members.c ---- */
+enum hw_frame { HW_RENEW = 0xF0, HW_GRANT, HW_VIEW, HW_REQUEST };
+void hw_members_init(struct sim *s);
+void hw_members_frame(struct sim *s, unsigned from, const uint8_t *frame,
+                      size_t len); /* at the service */
+void hw_members_answer(struct sim *s, unsigned node, const uint8_t *frame,
+                       size_t len); /* at a replica */
+void hw_members_tick(struct sim *s);
+void hw_renew(struct sim *s, unsigned node);
+bool hw_is_last(struct sim *s, unsigned node); /* the last live member that has everything */
+void hw_members_install(struct sim *s, const struct view *v); /* decides, and tells everybody */
+
+/* ---- hermes_load.c ---- */
+void hw_load_init(struct sim *s);
+void hw_client_turn(struct sim *s, unsigned client);
+void hw_request(struct sim *s, unsigned node, uint32_t op); /* arrived at the replica */
+void hw_done(struct sim *s, unsigned node, const struct hermes_done *d);
+void hw_reply(struct sim *s, uint32_t op);       /* arrived at the client */
+void hw_node_lost(struct sim *s, unsigned node); /* crashed: connections break */
+void hw_judge(struct sim *s);
+bool hw_settled(struct sim *s);
+/* Starts an operation at once (scenarios, probes); gives its number. */
+uint32_t hw_issue(struct sim *s, unsigned client, unsigned node, const struct hw_op *op);
+
+enum hw_event {
+    HW_EV_CLIENT,
+    HW_EV_RENEW,
+    HW_EV_MEMBERS,
+    HW_EV_REPLY,
+    HW_EV_REJOIN,
+    HW_EV_PEER,
+    HW_EV_CHAOS
+};
+extern const struct sim_world world_hermes;
+
+#endif
