@@ -25,7 +25,7 @@ static void set_default(struct cfg *c, const struct cfg_entry *x)
     struct errmsg why = {""};
     if (cfg_value_from_text(x->o, span_str(x->o->def), &v, &why) != OK) {
         fprintf(stderr, "option %s: default \"%s\": %s\n", x->o->name, x->o->def, why.text);
-        must(!"a default must parse");
+        must_fail(__FILE__, __LINE__, "a default parses");
     }
     cfg_value_swap(x, c->settings, &v); /* what was there is all zero bytes */
 }

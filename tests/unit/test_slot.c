@@ -15,6 +15,29 @@ static void crc16_has_the_published_check_value(void **state)
     assert_int_equal(crc16("", 0), 0);
 }
 
+static uint16_t crc16_by_bits(const unsigned char *p, size_t n)
+{
+    unsigned c = 0;
+    for (size_t i = 0; i < n * 8; i++) {
+        unsigned bit = (p[i / 8] >> (7 - i % 8)) & 1u;
+        c = (((c >> 15) ^ bit) & 1u) != 0 ? (c << 1) ^ 0x1021u : c << 1;
+        c &= 0xFFFF;
+    }
+    return (uint16_t)c;
+}
+
+static void crc16_agrees_with_its_definition_at_every_length(void **state)
+{
+    (void)state;
+    unsigned char bytes[100];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (unsigned char)(i * 151 + 7);
+    }
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        assert_int_equal(crc16((const char *)bytes, n), crc16_by_bits(bytes, n));
+    }
+}
+
 static void slots_match_redis_cluster(void **state)
 {
     (void)state;
@@ -80,6 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc16_has_the_published_check_value),
+        cmocka_unit_test(crc16_agrees_with_its_definition_at_every_length),
         cmocka_unit_test(slots_match_redis_cluster),
         cmocka_unit_test(only_a_non_empty_first_tag_counts),
         cmocka_unit_test(inner_keys_keep_slot_and_do_not_collide),
