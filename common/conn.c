@@ -163,7 +163,7 @@ static size_t run_requests(struct conn *c, const char *bytes, size_t len)
     size_t at = 0;
     while (at < len && accepts_requests(c)) {
         struct resp_limits limits = c->limits->resp;
-        limits.unauthenticated = c->unauthenticated;
+        limits.unauthenticated |= c->unauthenticated;
         bool more = false;
         size_t odd_bytes = 0;
         size_t n = resp_parser_idle(parser) ? collect(pool, &limits, bytes + at, len - at) : 0;

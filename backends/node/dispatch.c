@@ -1,0 +1,230 @@
+/* From requests to handlers: a batch at a time.
+ *
+ * First the keys of the whole batch are hashed and their buckets fetched into the cache, then the
+ * entries, then the requests run in order and append their replies to the connection's output,
+ * which leaves in one write at the end of the turn. */
+#include <string.h>
+
+#include "backends/node/node.h"
+#include "common/clock.h"
+#include "common/mem.h"
+#include "common/must.h"
+#include "common/num.h"
+
+/* ---- first stage ---- */
+
+/* The key of nearly every command is its first argument; where it is not, a cache line was fetched
+ * in vain. */
+static void prefetch(struct node_worker *nw, const struct conn_req *reqs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (reqs[i].argc >= 2) {
+            nw->hashes[i] = store_hash(nw->store, reqs[i].argv[1]);
+            store_prefetch(nw->store, nw->hashes[i]);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (reqs[i].argc >= 2) {
+            store_prefetch_entry(nw->store, nw->hashes[i]);
+        }
+    }
+}
+
+/* ---- keys of other databases ---- */
+
+static struct span *inner_room(struct node_worker *nw, int argc)
+{
+    if (nw->inner_cap < (uint32_t)argc) {
+        nw->inner_cap = (uint32_t)argc * 2;
+        nw->inner_argv = mem_realloc(nw->inner_argv, nw->inner_cap * sizeof *nw->inner_argv);
+    }
+    return nw->inner_argv;
+}
+
+#define KEYS_ON_STACK 64
+
+/* The arguments with the client's keys replaced by inner keys (common/slot.h); argv itself if none
+ * needs it. Valid until the next call. */
+static const struct span *inner_argv(struct node_worker *nw, const struct cmd *cmd, unsigned db,
+                                     const struct span *argv, int argc)
+{
+    if (db == 0 && (cmd->first_key == 0 || argc < 2)) {
+        return argv;
+    }
+    if (db == 0 && cmd->first_key == 1 && cmd->last_key == 1 && !key_needs_prefix(0, argv[1])) {
+        return argv;
+    }
+    int small[KEYS_ON_STACK];
+    int *idx = argc <= KEYS_ON_STACK ? small : mem_alloc((size_t)argc * sizeof *idx);
+    int n = cmd_get_keys(cmd, argv, argc, idx, argc);
+    bool any = false;
+    size_t bytes = 0;
+    for (int i = 0; i < n; i++) {
+        any = any || key_needs_prefix(db, argv[idx[i]]);
+        bytes += argv[idx[i]].len + 2;
+    }
+    if (any) {
+        struct span *copy = inner_room(nw, argc);
+        memcpy(copy, argv, (size_t)argc * sizeof *argv);
+        buf_consume(&nw->inner_keys, buf_used(&nw->inner_keys));
+        buf_reserve(&nw->inner_keys, bytes); /* so that it does not move below */
+        for (int i = 0; i < n; i++) {
+            size_t at = buf_used(&nw->inner_keys);
+            key_add_inner(&nw->inner_keys, db, argv[idx[i]]);
+            copy[idx[i]] = span_of(buf_head(&nw->inner_keys) + at, buf_used(&nw->inner_keys) - at);
+        }
+        argv = copy;
+    }
+    if (idx != small) {
+        mem_free(idx);
+    }
+    return argv;
+}
+
+/* ---- one request ---- */
+
+struct request {
+    struct node_session *ns;
+    const struct span *argv;
+    int argc;
+    unsigned db;
+};
+
+/* Runs a command by its row. False: out holds the node's own words (MOVED), which a link does not
+ * wrap. */
+static bool run(struct node_worker *nw, const struct request *r, const struct admitted *a,
+                struct resp_out *out)
+{
+    const struct cmd *cmd = a->cmd;
+    bool is_link = r->ns->link_proto != 0;
+    const struct span *argv = is_link ? r->argv : inner_argv(nw, cmd, r->db, r->argv, r->argc);
+    if (!node_slots_check(nw, cmd, argv, r->argc, out)) {
+        return false;
+    }
+    if (__builtin_expect(nw->memory_max != 0, 0) && !node_make_room(nw) &&
+        (cmd->flags & CMD_DENYOOM) != 0) {
+        nw->count[NODE_OOM]++;
+        resp_error(out, "OOM command not allowed when used memory > 'maxmemory'.");
+        return true;
+    }
+    struct cmd_ctx c = {.store = nw->store,
+                        .cmd = cmd,
+                        .argv = argv,
+                        .argc = r->argc,
+                        .out = out,
+                        .now_ms = nw->now_ms,
+                        .rng = &nw->rng,
+                        .stats = &nw->stats,
+                        .config = &nw->config,
+                        .db = r->db};
+    cmd->handler(&c);
+    return true;
+}
+
+static void run_measured(struct node_worker *nw, const struct request *r, const struct admitted *a,
+                         struct resp_out *out)
+{
+    struct session *s = &r->ns->s;
+    bool is_link = r->ns->link_proto != 0;
+    size_t start = is_link ? node_wrap_begin(nw, out) : buf_used(out->b);
+    size_t mark = buf_used(out->b);
+    session_run_begin(s, a, r->argv, r->argc);
+    bool wrapped = run(nw, r, a, out);
+    session_run_end(s, a, r->argv, r->argc, out, mark);
+    if (__builtin_expect(a->silent, 0)) {
+        node_wrap_cancel(out, start);
+    } else if (is_link && wrapped) {
+        node_wrap_end(nw, out, start);
+    } else if (is_link) {
+        size_t len = buf_used(out->b) - mark;
+        char *head = buf_head(out->b) + start;
+        memmove(head, head + (mark - start), len);
+        out->b->len = out->b->head + start + len;
+    }
+    if (__builtin_expect((a->cmd->flags & CMD_FAST) == 0, 0)) {
+        nw->now_ms = clk_wall_ms(); /* it may have taken long */
+    }
+}
+
+enum taken { TAKEN, TAKEN_LAST, NOT_TAKEN };
+
+static enum taken take_local(struct node_worker *nw, const struct request *r,
+                             const struct admitted *a, struct resp_out *out)
+{
+    bool is_link = r->ns->link_proto != 0;
+    size_t start = is_link ? node_wrap_begin(nw, out) : buf_used(out->b);
+    enum session_result result = session_command(&r->ns->s, a, r->argv, r->argc, out, 0);
+    if (is_link && (result == SESSION_LATER || a->silent)) {
+        node_wrap_cancel(out, start);
+    } else if (is_link) {
+        node_wrap_end(nw, out, start);
+    }
+    return result == SESSION_LATER || r->ns->s.quit ? TAKEN_LAST : TAKEN;
+}
+
+/* HALCYON DB n command...: what is left is the command, in database n. False: answered. */
+static bool unwrap_db(struct request *r, struct resp_out *out)
+{
+    int64_t db = 0;
+    if (r->argc < 4 || !num_parse_i64(r->argv[2], &db) || db < 0 || db >= DB_COUNT) {
+        resp_error(out, "ERR HALCYON DB takes a number and a command");
+        return false;
+    }
+    r->db = (unsigned)db;
+    r->argv += 3;
+    r->argc -= 3;
+    return true;
+}
+
+static enum taken take(struct node_worker *nw, struct request *r, struct resp_out *out)
+{
+    if (__builtin_expect(r->argv[0].len == 7 && (r->argv[0].p[0] | 0x20) == 'h' &&
+                             span_is(r->argv[0], "halcyon"),
+                         0)) {
+        bool is_db = r->ns->link_proto != 0 && r->argc >= 2 && span_is(r->argv[1], "db");
+        if (!is_db) {
+            node_link_open(r->ns, r->argv, r->argc, out);
+            return TAKEN;
+        }
+        if (!unwrap_db(r, out)) {
+            return TAKEN;
+        }
+    }
+    struct admitted a;
+    switch (session_admit(&r->ns->s, r->argv, r->argc, &a)) {
+    case ADMIT_DISPATCH:
+        run_measured(nw, r, &a, out);
+        return TAKEN;
+    case ADMIT_LOCAL:
+        return take_local(nw, r, &a, out);
+    case ADMIT_WAIT:
+        return NOT_TAKEN;
+    }
+    unreachable();
+}
+
+size_t node_batch(struct session *s, const struct conn_req *reqs, size_t n)
+{
+    struct node_worker *nw = node_worker_of(s);
+    nw->now_ms = clk_wall_ms();
+    if (n > 1) {
+        prefetch(nw, reqs, n);
+    }
+    size_t done = 0;
+    while (done < n && !conn_full(&s->c)) {
+        struct request r = {.ns = (struct node_session *)(void *)s,
+                            .argv = reqs[done].argv,
+                            .argc = (int)reqs[done].argc,
+                            .db = s->db};
+        enum taken t = take(nw, &r, &s->c.reply);
+        done += t != NOT_TAKEN;
+        if (t != TAKEN) {
+            break;
+        }
+    }
+    if (store_lazy_pending(nw->store) != 0) {
+        node_cron_hurry(nw);
+    }
+    session_flushed(s);
+    return done;
+}

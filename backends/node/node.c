@@ -1,0 +1,248 @@
+/* halcyon-node as a server: what server_main (backends/server) asks of a daemon. */
+#include "backends/node/node.h"
+
+#include <sys/random.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+static struct node *node_of(const struct server *sv)
+{
+    return server_data(sv);
+}
+
+/* ---- start-up ---- */
+
+/* Without `shard` lines a node with several workers is a cluster of its own: one shard, one
+ * replica. */
+static enum err own_map(const struct node_settings *set, struct node *node, struct errmsg *why)
+{
+    const char *host = set->announce_ip[0] != '\0' ? set->announce_ip : "127.0.0.1";
+    if (set->announce_ip[0] == '\0' && set->server.bind.n != 0) {
+        const char *first = set->server.bind.v[0] + (set->server.bind.v[0][0] == '-');
+        bool any = span_is(span_str(first), "*") || span_is(span_str(first), "::*") ||
+                   span_is(span_str(first), "0.0.0.0");
+        host = any ? host : first;
+    }
+    struct buf line = {0};
+    buf_add_str(&line, "all auto ");
+    cluster_add_endpoint(&line, host, (uint16_t)set->server.port);
+    buf_add(&line, "", 1);
+    struct cluster_settings one = {.shard = {.v = &line.p, .n = 1},
+                                   .node_workers = set->server.workers};
+    enum err e = cluster_map_new(&one, 1, &node->map, why);
+    buf_free(&line);
+    return e;
+}
+
+static enum err prepare(struct server *sv, struct errmsg *why)
+{
+    const struct node_settings *set = cfg_settings(server_cfg(sv));
+    struct node *node = mem_zalloc(sizeof *node);
+    server_set_data(sv, node);
+    enum err e = cluster_map_new(&set->cluster, 1, &node->map, why);
+    if (e == OK && node->map != NULL && set->cluster.node_workers != set->server.workers) {
+        e = errmsg_set(why, ERR_CONFIG, "workers is %lld, but node-workers says %lld",
+                       (long long)set->server.workers, (long long)set->cluster.node_workers);
+    }
+    if (e == OK && node->map == NULL && set->server.workers > 1) {
+        e = own_map(set, node, why);
+    }
+    if (e == OK && node->map != NULL) {
+        e = node_find_self(node, set, why);
+    }
+    if (e == OK && node->map != NULL) {
+        const struct cluster_shard *shard = &node->map->shards[node->self->shard];
+        log_notice("Replica %u of %u of shard %s, %u slots", node->self->replica + 1u,
+                   shard->node_count, shard->name, shard->slot_count);
+    }
+    return e;
+}
+
+static void configure(struct worker *w)
+{
+    struct node_worker *nw = w->data;
+    const struct node_settings *set = w->settings;
+    nw->policy = (enum evict_policy)set->maxmemory_policy;
+    nw->memory_max = set->server.maxmemory / server_workers(w->server);
+    if (set->server.maxmemory != 0 && nw->memory_max == 0) {
+        nw->memory_max = 1;
+    }
+    nw->config = (struct cmd_config){
+        .proto_max_bulk_len = set->server.proto_max_bulk_len,
+        .maxmemory_policy = nw->policy,
+        .list_max_listpack_size = set->list_max_listpack_size,
+        .list_compress_depth = (uint32_t)set->list_compress_depth,
+        .hash_max_listpack_entries = (uint64_t)set->hash_max_listpack_entries,
+        .hash_max_listpack_value = (uint64_t)set->hash_max_listpack_value,
+        .set_max_intset_entries = (uint64_t)set->set_max_intset_entries,
+        .zset_max_listpack_entries = (uint64_t)set->zset_max_listpack_entries,
+        .zset_max_listpack_value = (uint64_t)set->zset_max_listpack_value,
+        .hll_sparse_max_bytes = set->hll_sparse_max_bytes,
+        .stream_node_max_bytes = set->stream_node_max_bytes,
+        .stream_node_max_entries = (uint64_t)set->stream_node_max_entries,
+    };
+}
+
+static struct store_options store_options(const struct node_worker *nw)
+{
+    const struct node_settings *set = nw->w->settings;
+    return (struct store_options){
+        .lfu = set->maxmemory_policy == EVICT_ALLKEYS_LFU ||
+               set->maxmemory_policy == EVICT_VOLATILE_LFU,
+        .lfu_log_factor = (uint8_t)set->lfu_log_factor,
+        .lfu_decay_minutes = (uint8_t)set->lfu_decay_time,
+    };
+}
+
+static void configured(struct worker *w)
+{
+    struct node_worker *nw = w->data;
+    configure(w);
+    struct store_options o = store_options(nw);
+    store_set_options(nw->store, &o);
+    if (nw->memory_max != 0) {
+        node_cron_hurry(nw); /* a smaller budget takes effect at once */
+    }
+}
+
+static enum err worker_start(struct worker *w, struct errmsg *why)
+{
+    struct node *node = node_of(w->server);
+    struct node_worker *nw = mem_zalloc(sizeof *nw);
+    w->data = nw;
+    nw->w = w;
+    nw->node = node;
+    nw->map = cluster_map_hold(node->map);
+    nw->wrap_digits = 2;
+    struct store_options o = store_options(nw);
+    if (getrandom(o.seed, sizeof o.seed, 0) != (ssize_t)sizeof o.seed ||
+        getrandom(&nw->rng, sizeof nw->rng, 0) != (ssize_t)sizeof nw->rng) {
+        return errmsg_set(why, ERR_IO, "the system gives no random numbers");
+    }
+    nw->store = store_new(&o);
+    configure(w);
+    node_slots_build(nw);
+    node_cron_start(nw);
+    return OK;
+}
+
+static void worker_stop(struct worker *w)
+{
+    struct node_worker *nw = w->data;
+    node_cron_stop(nw);
+    store_free(nw->store);
+    cluster_map_drop(nw->map);
+    buf_free(&nw->inner_keys);
+    mem_free(nw->inner_argv);
+    mem_free(nw);
+    w->data = NULL;
+    if (w->index == 0) { /* the main thread: the others only held the map */
+        struct node *node = node_of(w->server);
+        cluster_map_drop(node->map);
+        node->map = NULL;
+    }
+}
+
+/* ---- sessions ---- */
+
+static void on_close(struct session *s)
+{
+    const struct node_session *ns = (const struct node_session *)(const void *)s;
+    if (ns->link_proto != 0) {
+        node_worker_of(s)->count[NODE_LINKS]--;
+    }
+}
+
+/* ---- INFO ---- */
+
+static void info_add(struct worker *w, struct info_sum *sum)
+{
+    struct node_worker *nw = w->data;
+    uint64_t now_ms = clk_wall_ms();
+    sum->keyspace_hits += nw->stats.keyspace_hits;
+    sum->keyspace_misses += nw->stats.keyspace_misses;
+    sum->expired_keys += nw->stats.expired_keys;
+    sum->evicted_keys += nw->stats.evicted_keys;
+    sum->lazyfree_pending += store_lazy_pending(nw->store);
+    sum->lazyfreed += nw->stats.lazyfreed_objects;
+    for (unsigned db = 0; db < DB_COUNT; db++) {
+        uint64_t expires = store_count_expires(nw->store, db);
+        sum->db[db].keys += store_count(nw->store, db);
+        sum->db[db].expires += expires;
+        sum->db[db].ttl_ms_sum +=
+            expires != 0 ? store_avg_ttl_ms(nw->store, db, now_ms) * expires : 0;
+    }
+    nw->count[NODE_TOMBSTONES] = store_tombstones(nw->store);
+    for (unsigned i = 0; i < NODE_COUNTS; i++) {
+        sum->own[i] += nw->count[i];
+    }
+}
+
+static void info_own(struct worker *w, const struct info_sum *sum, struct info_out *o)
+{
+    if (!info_section(o, "Node")) {
+        return;
+    }
+    const struct node_worker *nw = w->data;
+    const struct cluster_map *map = nw->map;
+    info_field(o, "node_workers", "%u", server_workers(w->server));
+    info_field(o, "node_map_version", "%llu",
+               map != NULL ? (unsigned long long)map->version : 0ULL);
+    if (map != NULL) {
+        const struct cluster_shard *shard = &map->shards[nw->node->self->shard];
+        info_field(o, "node_shard", "%s", shard->name);
+        info_field(o, "node_replica", "%u", nw->node->self->replica);
+        info_field(o, "node_slots", "%u", shard->slot_count);
+    }
+    info_field(o, "node_links", "%llu", (unsigned long long)sum->own[NODE_LINKS]);
+    info_field(o, "node_moved", "%llu", (unsigned long long)sum->own[NODE_MOVED]);
+    info_field(o, "node_oom_errors", "%llu", (unsigned long long)sum->own[NODE_OOM]);
+    info_field(o, "node_tombstones", "%llu", (unsigned long long)sum->own[NODE_TOMBSTONES]);
+}
+
+static void reset_stats(struct worker *w)
+{
+    struct node_worker *nw = w->data;
+    nw->stats = (struct cmd_stats){0};
+    nw->count[NODE_MOVED] = nw->count[NODE_OOM] = nw->count[NODE_LAZY_STEPS] = 0;
+}
+
+static bool cluster_enabled(const struct server *sv)
+{
+    const struct node *node = node_of(sv);
+    return node != NULL && node->map != NULL;
+}
+
+int node_main(int argc, char **argv)
+{
+    /* The counts are known to the linker only, so the tables are put together here. */
+    const struct cfg_table tables[] = {
+        {cluster_options, cluster_option_count, offsetof(struct node_settings, cluster)},
+        {node_options, node_option_count, 0},
+    };
+    const struct server_ops ops = {
+        .name = "halcyon-node",
+        .about = "a node of a Halcyon cluster: keeps keys of one shard in memory",
+        .log_role = 'N',
+        .mode = "standalone",
+        .port_per_worker = true,
+        .session_size = sizeof(struct node_session),
+        .tables = tables,
+        .table_count = sizeof tables / sizeof tables[0],
+        .settings_size = sizeof(struct node_settings),
+        .server_offset = offsetof(struct node_settings, server),
+        .prepare = prepare,
+        .worker_start = worker_start,
+        .worker_stop = worker_stop,
+        .configured = configured,
+        .on_batch = node_batch,
+        .on_close = on_close,
+        .info_add = info_add,
+        .info_own = info_own,
+        .reset_stats = reset_stats,
+        .cluster_enabled = cluster_enabled,
+    };
+    return server_main(&ops, argc, argv);
+}

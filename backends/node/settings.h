@@ -1,0 +1,33 @@
+#ifndef BACKENDS_NODE_SETTINGS_H
+#define BACKENDS_NODE_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backends/server/settings.h"
+#include "common/clustermap.h"
+
+/* All options of halcyon-node: what it shares with the proxy, the cluster's lines, and its own (names as in redis.conf). */
+struct node_settings {
+    struct server_settings server;
+    struct cluster_settings cluster;
+    char *announce_ip;
+    int maxmemory_policy; /* enum evict_policy */
+    int64_t lfu_log_factor, lfu_decay_time;
+    int64_t hz, expire_effort;
+    /* forms of collections (backends/cmd/config.h) */
+    int64_t list_max_listpack_size, list_compress_depth;
+    int64_t hash_max_listpack_entries, hash_max_listpack_value;
+    int64_t set_max_intset_entries;
+    int64_t zset_max_listpack_entries, zset_max_listpack_value;
+    uint64_t hll_sparse_max_bytes, stream_node_max_bytes;
+    int64_t stream_node_max_entries;
+    /* what tools ask for and what is always so here */
+    char *save;
+    bool appendonly;
+};
+
+extern const struct cfg_option node_options[];
+extern const size_t node_option_count;
+
+#endif
