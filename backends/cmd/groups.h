@@ -11,6 +11,7 @@
     X(hash) \
     X(set) \
     X(list) \
+    X(stream) \
     X(zset) \
     X(bitmap) \
     X(hll) \

@@ -361,6 +361,11 @@ struct stream_facts stream_facts(const struct stream *s)
     return f;
 }
 
+struct stream_id stream_last(const struct stream *s)
+{
+    return s->last;
+}
+
 void stream_set_last(struct stream *s, struct stream_id last)
 {
     s->last = last;
@@ -414,13 +419,15 @@ static bool has_master_fields(const struct node *n, const struct span *pairs, si
     return true;
 }
 
-bool stream_append(struct stream *s, struct stream_id id, const struct span *pairs, size_t n,
+bool stream_can_hold(const struct span *pairs, size_t n)
+{
+    return stream_pairs_bytes(pairs, n) / 2 + 20 * n < PACK_BYTES_MAX / 4;
+}
+
+void stream_append(struct stream *s, struct stream_id id, const struct span *pairs, size_t n,
                    struct stream_limits limits)
 {
     size_t bytes = stream_pairs_bytes(pairs, n);
-    if (bytes / 2 + 20 * n >= PACK_BYTES_MAX / 4) {
-        return false;
-    }
     must(stream_id_compare(id, s->last) > 0);
     struct node *node = last_node(s);
     if (needs_node(s, bytes, limits)) {
@@ -450,7 +457,6 @@ bool stream_append(struct stream *s, struct stream_id id, const struct span *pai
     s->length++;
     s->entries_added++;
     s->last = id;
-    return true;
 }
 
 bool stream_delete(struct stream *s, struct stream_id id)
@@ -792,7 +798,10 @@ static bool load_entry(struct stream *s, struct dump_reader *r)
     for (size_t i = 0; i < 2 * n; i++) {
         pairs[i] = dump_get_span(r);
     }
-    bool ok = !r->bad && stream_append(s, id, pairs, n, limits);
+    bool ok = !r->bad && stream_can_hold(pairs, n);
+    if (ok) {
+        stream_append(s, id, pairs, n, limits);
+    }
     mem_free(pairs);
     return ok;
 }

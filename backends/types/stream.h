@@ -39,6 +39,7 @@ struct stream_facts {
 struct stream *stream_new(void);
 void stream_free(struct stream *s);                       /* at once; NULL allowed */
 struct stream_facts stream_facts(const struct stream *s); /* O(node) */
+struct stream_id stream_last(const struct stream *s);     /* facts.last, O(1) */
 void stream_set_last(struct stream *s, struct stream_id last);
 void stream_set_added(struct stream *s, uint64_t entries_added);
 void stream_set_max_deleted(struct stream *s, struct stream_id id);
@@ -48,9 +49,11 @@ struct stream_limits {
     uint64_t node_bytes, node_entries;
 };
 
-/* Appends an entry of n pairs, pairs[0..2n) being field, value, field, value ... id must be larger
- * than the last one. False: the pairs are too large for one node (nothing changed). */
-bool stream_append(struct stream *s, struct stream_id id, const struct span *pairs, size_t n,
+/* False if so large an entry cannot be kept in a node: it must not be appended. */
+bool stream_can_hold(const struct span *pairs, size_t n);
+/* Appends an entry of n pairs, pairs[0..2n) being field, value, field, value ... n >= 1; id must be
+ * larger than the last one. */
+void stream_append(struct stream *s, struct stream_id id, const struct span *pairs, size_t n,
                    struct stream_limits limits);
 bool stream_delete(struct stream *s, struct stream_id id); /* false: not there. Notes max_deleted */
 
