@@ -483,7 +483,7 @@ const struct cmd cmds_sort[] = {
      .handler = sort_command,
      .keys = sort_keys,
      .group = GROUP_GENERIC,
-     .acl = "@set @sortedset @list @dangerous",
+     .acl = "@set @sortedset @list @dangerous -@keyspace",
      .key_specs =
          "RO access index 1 range 0 1 0;RO access unknown unknown;OW update unknown unknown",
      .since = "1.0.0",
@@ -501,7 +501,7 @@ const struct cmd cmds_sort[] = {
      .flags = CMD_READONLY | CMD_MOVABLEKEYS,
      .handler = sort_ro_command,
      .group = GROUP_GENERIC,
-     .acl = "@set @sortedset @list @dangerous",
+     .acl = "@set @sortedset @list @dangerous -@keyspace",
      .key_specs = "RO access index 1 range 0 1 0;RO access unknown unknown",
      .since = "7.0.0",
      .summary = "Sorts a list, set or sorted set",

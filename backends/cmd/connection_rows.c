@@ -161,7 +161,6 @@ const struct cmd cmds_connection[] = {
      .arity = -2,
      .flags = CMD_SESSION,
      .group = GROUP_CONNECTION,
-     .acl = "-@connection",
      .since = "2.4.0",
      .summary = "Commands about connections",
      .complexity = "Depends on subcommand.",

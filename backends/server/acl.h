@@ -34,7 +34,7 @@ struct acl_pattern {
 struct acl_user {
     char *name;
     _Atomic uint32_t refs;
-    bool on, nopass, skip_sanitize;
+    bool on, nopass, skip_sanitize, sanitize;
     bool all_commands; /* every command, future ones too */
     bool all_keys, all_channels;
     bool unrestricted;         /* all_commands and all_keys: the fast way through session_admit */

@@ -78,6 +78,7 @@ static uint32_t of_group(enum cmd_group group)
     case GROUP_PUBSUB:
         return 1u << PUBSUB;
     case GROUP_GENERIC:
+        return 1u << KEYSPACE;
     case GROUP_SERVER:
     case GROUP_CLUSTER:
         break;
@@ -106,7 +107,7 @@ static uint32_t adjust(uint32_t set, const char *text)
 
 uint32_t acl_categories(const struct cmd *cmd)
 {
-    uint32_t set = of_group(cmd->group);
+    uint32_t set = cmd->subs == NULL ? of_group(cmd->group) : 0; /* containers are only @slow */
     uint32_t f = cmd->flags;
     if ((f & CMD_WRITE) != 0) {
         set |= 1u << WRITE;

@@ -330,6 +330,7 @@ static void reset_user(struct acl_user *u)
 {
     acl_user_clear(u);
     u->on = u->nopass = u->all_channels = u->skip_sanitize = false;
+    u->sanitize = true; /* as Redis leaves it */
     allow_all(u, false);
 }
 
@@ -362,8 +363,10 @@ static bool word_rule(struct acl_user *u, struct span rule)
         allow_all(u, false);
     } else if (span_is(rule, "skip-sanitize-payload")) {
         u->skip_sanitize = true;
+        u->sanitize = false;
     } else if (span_is(rule, "sanitize-payload")) {
         u->skip_sanitize = false;
+        u->sanitize = true;
     } else if (span_is(rule, "reset")) {
         reset_user(u);
     } else if (!span_is(rule, "clearselectors")) {
@@ -456,6 +459,9 @@ void acl_describe(const struct acl_user *u, struct buf *out)
     }
     if (u->skip_sanitize) {
         buf_add_str(out, " skip-sanitize-payload");
+    }
+    if (u->sanitize) {
+        buf_add_str(out, " sanitize-payload");
     }
     for (size_t i = 0; i < u->hashes.n; i++) {
         buf_addf(out, " #%s", u->hashes.v[i]);

@@ -1,4 +1,5 @@
 /* Small helpers of the command handlers. */
+#include <ctype.h>
 #include <string.h>
 
 #include "backends/server/internal.h"
@@ -12,6 +13,17 @@ void call_syntax(struct call *c)
 void call_not_integer(struct call *c)
 {
     resp_error(c->out, "ERR value is not an integer or out of range");
+}
+
+void call_wrong_number(struct call *c)
+{
+    char container[32] = "";
+    for (size_t i = 0; i < c->argv[0].len && i < sizeof container - 1; i++) {
+        container[i] = (char)toupper((unsigned char)c->argv[0].p[i]);
+    }
+    resp_errorf(c->out,
+                "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.",
+                (int)(c->argv[1].len < 128 ? c->argv[1].len : 128), c->argv[1].p, container);
 }
 
 bool call_i64(struct call *c, struct span s, int64_t *out)

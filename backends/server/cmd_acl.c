@@ -52,8 +52,8 @@ static enum session_result publish(struct call *c, int64_t n)
 static enum session_result acl_setuser(struct call *c)
 {
     struct span name = c->argv[2];
-    if (name.len == 0 || memchr(name.p, ' ', name.len) != NULL ||
-        memchr(name.p, '\0', name.len) != NULL) {
+    if (name.len != 0 &&
+        (memchr(name.p, ' ', name.len) != NULL || memchr(name.p, '\0', name.len) != NULL)) {
         resp_error(c->out, "ERR Usernames can't contain spaces or null characters");
         return SESSION_DONE;
     }
@@ -165,7 +165,7 @@ static void reply_text(struct call *c, const struct acl_user *u,
 
 static void reply_flags(struct call *c, const struct acl_user *u)
 {
-    size_t n = 1u + u->nopass + u->skip_sanitize;
+    size_t n = 1u + u->nopass + u->skip_sanitize + u->sanitize;
     resp_set(c->out, n);
     resp_bulk_str(c->out, u->on ? "on" : "off");
     if (u->nopass) {
@@ -174,6 +174,9 @@ static void reply_flags(struct call *c, const struct acl_user *u)
     if (u->skip_sanitize) {
         resp_bulk_str(c->out, "skip-sanitize-payload");
     }
+    if (u->sanitize) {
+        resp_bulk_str(c->out, "sanitize-payload");
+    }
 }
 
 static enum session_result acl_getuser(struct call *c)
@@ -181,7 +184,7 @@ static enum session_result acl_getuser(struct call *c)
     struct acl_set *set = acl_get(acl_of(c));
     const struct acl_user *u = acl_user_find(set, c->argv[2]);
     if (u == NULL) {
-        resp_null_array(c->out);
+        resp_null(c->out);
     } else {
         resp_map(c->out, 6);
         resp_bulk_str(c->out, "flags");
@@ -207,7 +210,7 @@ static enum session_result acl_getuser(struct call *c)
 static enum session_result acl_cat(struct call *c)
 {
     if (c->argc > 3) {
-        resp_error(c->out, "ERR wrong number of arguments for 'acl|cat' command");
+        call_wrong_number(c);
         return SESSION_DONE;
     }
     if (c->argc == 2) {
@@ -238,7 +241,7 @@ static enum session_result acl_genpass(struct call *c)
 {
     int64_t bits = 256;
     if (c->argc > 3) {
-        resp_error(c->out, "ERR wrong number of arguments for 'acl|genpass' command");
+        call_wrong_number(c);
         return SESSION_DONE;
     }
     if (c->argc == 3 && !call_i64(c, c->argv[2], &bits)) {
@@ -319,7 +322,7 @@ static enum session_result acl_log(struct call *c)
     int64_t count = 10;
     struct acl *a = acl_of(c);
     if (c->argc > 3) {
-        resp_error(c->out, "ERR wrong number of arguments for 'acl|log' command");
+        call_wrong_number(c);
         return SESSION_DONE;
     }
     if (c->argc == 3 && span_is(c->argv[2], "reset")) {

@@ -353,7 +353,7 @@ static enum session_result client_pause(struct call *c)
     int64_t ms;
     enum pause_mode mode = PAUSE_ALL;
     if (c->argc > 4) {
-        call_syntax(c);
+        call_wrong_number(c);
         return SESSION_DONE;
     }
     if (c->argc == 4) {
@@ -399,7 +399,9 @@ static enum session_result client_unpause(struct call *c)
 static enum session_result client_unblock(struct call *c)
 {
     int64_t id;
-    if (c->argc == 4 && !span_is(c->argv[3], "timeout") && !span_is(c->argv[3], "error")) {
+    if (c->argc > 4) {
+        call_wrong_number(c);
+    } else if (c->argc == 4 && !span_is(c->argv[3], "timeout") && !span_is(c->argv[3], "error")) {
         resp_error(c->out, "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
     } else if (call_i64(c, c->argv[2], &id)) {
         resp_int(c->out, 0);

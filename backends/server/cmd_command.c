@@ -127,7 +127,7 @@ static enum session_result command_info(struct call *c)
     for (int i = 2; i < c->argc; i++) {
         const struct cmd *cmd = cmd_find(c->argv[i]);
         if (cmd == NULL) {
-            resp_null_array(c->out);
+            resp_null(c->out);
         } else {
             reply_info(cmd, c->out);
         }

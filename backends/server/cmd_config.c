@@ -2,25 +2,68 @@
 #include <string.h>
 
 #include "backends/server/acl_rules.h"
+#include "backends/server/fixed_options.h"
 #include "backends/server/internal.h"
+#include "common/glob.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/must.h"
 
+struct pairs {
+    const struct call *c;
+    struct resp_out *out;
+    size_t n;
+};
+
+/* A name asked for without a pattern is shown as the client wrote it, as Redis does. */
+static struct span as_asked(const struct call *c, struct span name)
+{
+    for (int i = 2; i < c->argc; i++) {
+        if (c->argv[i].len == name.len && strncasecmp(c->argv[i].p, name.p, name.len) == 0) {
+            return c->argv[i];
+        }
+    }
+    return name;
+}
+
 static void add_pair(void *arg, struct span name, struct span value)
 {
-    struct op *op = arg; /* only reply and n are used */
-    resp_bulk_span(&op->reply, name);
-    resp_bulk_span(&op->reply, value);
+    struct pairs *op = arg;
+    resp_bulk_span(op->out, as_asked(op->c, name));
+    resp_bulk_span(op->out, value);
     op->n++;
+}
+
+/* The value CONFIG GET has for a fixed option here: cluster-enabled is what the daemon says. */
+static const char *fixed_value(const struct call *c, const struct fixed_option *o)
+{
+    const struct server *sv = c->s->w->server;
+    bool cluster = strcmp(o->name, "cluster-enabled") == 0 && sv->ops->cluster_enabled != NULL &&
+                   sv->ops->cluster_enabled(sv);
+    return cluster ? "yes" : o->value;
+}
+
+static void add_fixed(struct call *c, struct pairs *collect)
+{
+    for (size_t i = 0; i < fixed_option_count; i++) {
+        struct span name = span_str(fixed_options[i].name);
+        bool wanted = false;
+        for (int k = 2; k < c->argc && !wanted; k++) {
+            wanted = glob_match(c->argv[k], name, true);
+        }
+        if (wanted && cfg_find(c->s->w->server->cfg, name) == NULL) {
+            add_pair(collect, name, span_str(fixed_value(c, &fixed_options[i])));
+        }
+    }
 }
 
 static enum session_result config_get(struct call *c)
 {
-    struct op collect = {.reply = *c->out};
+    struct pairs collect = {.c = c, .out = c->out};
     size_t mark = resp_defer(c->out);
     cfg_get(c->s->w->server->cfg, c->argv + 2, (size_t)c->argc - 2, add_pair, &collect);
-    resp_defer_end(c->out, mark, RESP_MAP, (size_t)collect.n);
+    add_fixed(c, &collect);
+    resp_defer_end(c->out, mark, RESP_MAP, collect.n);
     return SESSION_DONE;
 }
 
@@ -40,6 +83,29 @@ static void ok_finish(struct worker *w, struct op *op)
     resp_ok(&op->reply);
 }
 
+/* Takes pairs of fixed options out of the request, which sit well with their value. Writes what is
+ * left to `rest`; returns how many pairs, or -1: one of them wants another value, and the error is
+ * written. */
+static int without_fixed(struct call *c, struct span *rest)
+{
+    int n = 0;
+    for (int i = 2; i < c->argc; i += 2) {
+        const struct fixed_option *o = fixed_option_find(c->argv[i]);
+        if (o == NULL || cfg_find(c->s->w->server->cfg, c->argv[i]) != NULL) {
+            rest[2 * n] = c->argv[i];
+            rest[2 * n + 1] = c->argv[i + 1];
+            n++;
+        } else if (!span_is(c->argv[i + 1], fixed_value(c, o))) {
+            resp_errorf(c->out,
+                        "ERR CONFIG SET failed (possibly related to argument '%s') - can't set "
+                        "immutable config",
+                        o->name);
+            return -1;
+        }
+    }
+    return n;
+}
+
 static enum session_result config_set(struct call *c)
 {
     struct errmsg why = {""};
@@ -48,7 +114,14 @@ static enum session_result config_set(struct call *c)
         resp_error(c->out, "ERR wrong number of arguments for 'config|set' command");
         return SESSION_DONE;
     }
-    if (cfg_set(sv->cfg, c->argv + 2, (size_t)(c->argc - 2) / 2, &why) != OK) {
+    struct span *rest = mem_alloc((size_t)c->argc * sizeof *rest);
+    int n = without_fixed(c, rest);
+    enum err e = n > 0 ? cfg_set(sv->cfg, rest, (size_t)n, &why) : OK;
+    mem_free(rest);
+    if (n < 0) {
+        return SESSION_DONE;
+    }
+    if (e != OK) {
         resp_errorf(c->out, "ERR %s", why.text);
         return SESSION_DONE;
     }

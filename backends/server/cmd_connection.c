@@ -194,7 +194,7 @@ static enum session_result hello(struct call *c)
     if (session_auth_needed(s)) {
         resp_error(c->out,
                    "NOAUTH HELLO must be called with the client already authenticated, otherwise "
-                   "the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the "
+                   "the HELLO AUTH <user> <pass> option can be used to authenticate the "
                    "client and select the RESP protocol version at the same time");
         return SESSION_DONE;
     }

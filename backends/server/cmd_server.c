@@ -152,6 +152,11 @@ static enum session_result lastsave_cmd(struct call *c)
 
 static enum session_result no_files(struct call *c)
 {
+    if (span_is(c->argv[0], "bgsave") &&
+        (c->argc > 2 || (c->argc == 2 && !span_is(c->argv[1], "schedule")))) {
+        call_syntax(c);
+        return SESSION_DONE;
+    }
     resp_error(c->out, "ERR this server keeps data in replicas, not in files: there is nothing to "
                        "save or rewrite");
     return SESSION_DONE;

@@ -101,7 +101,7 @@ static enum session_result slowlog_get(struct call *c)
 {
     int64_t want = 10;
     if (c->argc > 3) {
-        resp_error(c->out, "ERR wrong number of arguments for 'slowlog|get' command");
+        call_wrong_number(c);
         return SESSION_DONE;
     }
     if (c->argc == 3 && (!num_parse_i64(c->argv[2], &want) || want < -1)) {

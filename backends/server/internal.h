@@ -40,6 +40,8 @@ local_fn local_find(const char *name); /* NULL: not ours */
  * lines ends with NULL; the two closing lines about HELP itself are added. */
 void call_syntax(struct call *c);
 void call_not_integer(struct call *c);
+/* "ERR unknown subcommand or wrong number of arguments for ..." */
+void call_wrong_number(struct call *c);
 bool call_i64(struct call *c, struct span s, int64_t *out);
 enum session_result call_help(struct call *c, const char *container, const char *const *lines);
 
