@@ -92,9 +92,9 @@ def splitting(c):
 def resp3(port):
     c = Conn(port)
     check(c.command("HELLO", "3").startswith(b"%"), "HELLO 3")
-    check(c.command("MGET", "a", "b", "c") == b"*3\r\n_\r\n_\r\n_\r\n", "RESP3 nulls")
-    check(c.command("GET", "a") == b"_\r\n", "a RESP3 null")
-    c.send(encode("HELLO", "2") + encode("GET", "a") + encode("HELLO", "3") + encode("GET", "a"))
+    check(c.command("MGET", "r3:a", "r3:b", "r3:c") == b"*3\r\n_\r\n_\r\n_\r\n", "RESP3 nulls")
+    check(c.command("GET", "r3:a") == b"_\r\n", "a RESP3 null")
+    c.send(encode("HELLO", "2") + encode("GET", "r3:a") + encode("HELLO", "3") + encode("GET", "r3:a"))
     check(c.reply()[:1] == b"*" and c.reply() == b"$-1\r\n", "RESP2 in the middle of a pipeline")
     check(c.reply()[:1] == b"%" and c.reply() == b"_\r\n", "RESP3 again")
     c.close()
@@ -117,6 +117,7 @@ def scan_all(c, *options):
 
 
 def databases(c):
+    c.command("FLUSHALL")
     odd = [b"\xffx", b"\xff\x00y", b"", b"\xff"]
     for db in (0, 3, 15):
         c.command("SELECT", db)
@@ -147,6 +148,7 @@ def databases(c):
 
 
 def scanning(c):
+    c.command("FLUSHALL")
     for i in range(3000):
         c.send(encode("SET", "scan:%d" % i, "x"))
     for i in range(3000):
