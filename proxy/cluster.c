@@ -234,7 +234,7 @@ enum session_result cluster_command(struct client *c, const struct admitted *a,
     if (span_is(sub, "help")) {
         help(out);
     } else if (member_count(set) < 2) {
-        resp_error(out, "ERR This instance has cluster support disabled");
+        resp_error(out, CLUSTER_DISABLED);
     } else if (span_is(sub, "slots")) {
         slots(set, out);
     } else if (span_is(sub, "shards")) {

@@ -116,7 +116,7 @@ enum taken fanout(struct client *c, const struct admitted *a, const struct conn_
     case KIND_MSET:
     case KIND_SUM:
     case KIND_COPY:
-    case KIND_WAIT:
+    case KIND_SLOT:
     case KIND_ANY:
     case KIND_REFUSED:
     case KIND_COUNT:

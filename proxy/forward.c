@@ -265,26 +265,23 @@ static enum taken forward_any(struct client *c, const struct admitted *a, const 
     return TAKEN;
 }
 
-/* WAIT numreplicas timeout. A write is answered when every replica of its shard has it, and all of
- * this client's are answered before this is: so nothing is left to wait for. */
-static enum taken answer_wait(struct client *c, const struct admitted *a, const struct conn_req *q)
+/* CLUSTER COUNTKEYSINSLOT slot, GETKEYSINSLOT slot count: the node worker of the slot knows. */
+static enum taken forward_slot(struct client *c, const struct admitted *a, const struct conn_req *q)
 {
-    int64_t replicas;
-    int64_t timeout;
-    if (!num_parse_i64(q->argv[1], &replicas)) {
-        return answer_error(c, a, (int)q->argc, "ERR value is not an integer or out of range");
+    if (!cluster_presented(c->s.w->server)) {
+        return answer_error(c, a, (int)q->argc, CLUSTER_DISABLED);
     }
-    if (!num_parse_i64(q->argv[2], &timeout)) {
-        return answer_error(c, a, (int)q->argc, "ERR timeout is not an integer or out of range");
+    int64_t slot = 0;
+    if (!num_parse_i64(q->argv[2], &slot) || slot < 0 || slot >= SLOT_COUNT) {
+        slot = 0; /* any node says what is wrong */
     }
-    if (timeout < 0) {
-        return answer_error(c, a, (int)q->argc, "ERR timeout is negative");
+    struct shard_link *l;
+    enum taken taken;
+    if (!pick(c, a, (int)q->argc, (unsigned)slot, &l, &taken)) {
+        return taken;
     }
-    struct call *k;
-    struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
-    size_t mark = buf_used(out->b);
-    resp_int(out, (int)c->pw->route->replicas - 1);
-    reply_end(c, a, k, mark);
+    encode_keyspace(shard_begin(l), c->s.db, q->argv, q->argc);
+    send_call(c, a, q->argc, l);
     return TAKEN;
 }
 
@@ -311,8 +308,8 @@ enum taken forward(struct client *c, const struct admitted *a, const struct conn
     if (kind == KIND_COPY) {
         return forward_copy(c, a, q);
     }
-    if (kind == KIND_WAIT) {
-        return answer_wait(c, a, q);
+    if (kind == KIND_SLOT) {
+        return forward_slot(c, a, q);
     }
     return kind == KIND_ANY ? forward_any(c, a, q) : refuse(c, a, q);
 }

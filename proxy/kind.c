@@ -18,7 +18,8 @@ static const struct {
     {"unlink", KIND_SUM},          {"exists", KIND_SUM},          {"touch", KIND_SUM},
     {"scan", KIND_SCAN},           {"dbsize", KIND_KEYSPACE_SUM}, {"keys", KIND_KEYSPACE_CONCAT},
     {"flushdb", KIND_KEYSPACE_OK}, {"flushall", KIND_FLUSHALL},   {"randomkey", KIND_RANDOMKEY},
-    {"copy", KIND_COPY},           {"wait", KIND_WAIT},           {"move", KIND_REFUSED},
+    {"copy", KIND_COPY},           {"cluster|countkeysinslot", KIND_SLOT},
+    {"cluster|getkeysinslot", KIND_SLOT},           {"move", KIND_REFUSED},
     {"swapdb", KIND_REFUSED},
 };
 

@@ -60,7 +60,7 @@ static enum taken dispatch(struct client *c, const struct admitted *a, const str
     case KIND_KEY:
     case KIND_KEYS:
     case KIND_COPY:
-    case KIND_WAIT:
+    case KIND_SLOT:
     case KIND_ANY:
     case KIND_REFUSED:
         return forward(c, a, q, kind);

@@ -39,8 +39,8 @@ enum kind {
     KIND_KEYSPACE_OK,     /* FLUSHDB */
     KIND_FLUSHALL,
     KIND_RANDOMKEY,
-    KIND_COPY, /* as KIND_KEYS, with the DB option */
-    KIND_WAIT,
+    KIND_SLOT,    /* about the keys of one slot, at argv[2] (CLUSTER COUNTKEYSINSLOT) */
+    KIND_COPY,    /* as KIND_KEYS, with the DB option */
     KIND_ANY,     /* no key: any node can answer (OBJECT HELP) */
     KIND_REFUSED, /* not here: kind_refusal says why */
     KIND_COUNT
@@ -195,6 +195,7 @@ enum taken fanout(struct client *c, const struct admitted *a, const struct conn_
                   enum kind kind);
 
 /* ---- cluster.c: CLUSTER, and what presents the proxies as one ---- */
+#define CLUSTER_DISABLED "ERR This instance has cluster support disabled"
 bool cluster_presented(const struct server *sv);
 enum session_result cluster_command(struct client *c, const struct admitted *a,
                                     const struct span *argv, int argc, struct resp_out *out,

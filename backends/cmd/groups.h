@@ -18,6 +18,7 @@
     X(geo) \
     X(sort) \
     X(connection) \
+    X(cluster) \
     X(server)
 
 #define X(group) extern const struct cmd cmds_##group[];

@@ -1,0 +1,7 @@
+/* halcyon-proxy. */
+#include "proxy/proxy.h"
+
+int main(int argc, char **argv)
+{
+    return proxy_run(argc, argv);
+}
