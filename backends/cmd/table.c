@@ -16,10 +16,19 @@
 #define SLOTS 2048u /* power of two */
 #define NAME_MAX_LEN 32u
 
+/* A name as three words with bit 5 set in every byte. That folds the case of letters and confuses
+ * nothing among names made of letters only; a name with other characters is compared once more. */
+#define FOLD 0x2020202020202020u
+
+struct name_words {
+    uint64_t w[3];
+};
+
 struct slot {
     const struct cmd *cmd;
+    struct name_words words;
     uint8_t len;
-    char name[NAME_MAX_LEN]; /* lower case */
+    bool letters; /* nothing but letters */
 };
 
 static struct slot slots[SLOTS];
@@ -32,24 +41,42 @@ static const struct cmd *const groups[] = {
 #undef X
 };
 
-/* Setting bit 5 folds ASCII letters; that it also folds other bytes only costs a failed comparison.
- */
-#define FOLD 0x2020202020202020u
-
-static inline uint32_t name_hash(const char *p, size_t len)
+static inline uint64_t load64(const char *p)
 {
-    uint64_t head = 0;
-    uint64_t tail = 0;
+    uint64_t v = 0;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline uint32_t load32(const char *p)
+{
+    uint32_t v = 0;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Overlapping loads that together cover 1 to 24 bytes; longer names are compared once more (letters
+ * is false for them). */
+static inline struct name_words words_of(const char *p, size_t len)
+{
+    struct name_words n = {.w = {FOLD, FOLD, FOLD}};
     if (len >= 8) {
-        memcpy(&head, p, 8);
-        memcpy(&tail, p + len - 8, 8);
-    } else {
-        for (size_t i = 0; i < len; i++) {
-            head = head << 8 | (unsigned char)p[i];
-        }
+        n.w[0] |= load64(p);
+        n.w[1] |= load64(p + len - 8);
+        n.w[2] |= len > 16 ? load64(p + 8) : 0;
+    } else if (len >= 4) {
+        n.w[0] |= load32(p) | (uint64_t)load32(p + len - 4) << 32;
+    } else if (len != 0) {
+        n.w[0] |= (unsigned char)p[0] | (uint64_t)(unsigned char)p[len / 2] << 8 |
+                  (uint64_t)(unsigned char)p[len - 1] << 16;
     }
-    head = (head | FOLD) ^ ((tail | FOLD) * 0x9E3779B97F4A7C15u) ^ len;
-    return (uint32_t)((head * 0xD6E8FEB86659FD93u) >> 40);
+    return n;
+}
+
+static inline uint32_t hash_words(const struct name_words *n, size_t len)
+{
+    uint64_t h = (n->w[0] ^ len) * 0x9E3779B97F4A7C15u ^ n->w[1] * 0xD6E8FEB86659FD93u;
+    return (uint32_t)(h >> 40) & (SLOTS - 1);
 }
 
 static inline char lower(char c)
@@ -58,7 +85,7 @@ static inline char lower(char c)
 }
 
 /* name is lower case already */
-static inline bool same_name(const char *name, struct span s)
+static bool same_name(const char *name, struct span s)
 {
     for (size_t i = 0; i < s.len; i++) {
         if (lower(s.p[i]) != name[i]) {
@@ -81,14 +108,14 @@ static void add_row(const struct cmd *cmd)
     must(row_count < ROWS_MAX);
     must(len < NAME_MAX_LEN);
     rows[row_count++] = cmd;
-    uint32_t i = name_hash(cmd->name, len) & (SLOTS - 1);
+    struct slot slot = {.cmd = cmd, .words = words_of(cmd->name, len), .len = (uint8_t)len};
+    slot.letters = len <= 24 && strspn(cmd->name, "abcdefghijklmnopqrstuvwxyz") == len;
+    uint32_t i = hash_words(&slot.words, len);
     while (slots[i].cmd != NULL) {
-        must(strcmp(slots[i].name, cmd->name) != 0);
+        must(strcmp(slots[i].cmd->name, cmd->name) != 0);
         i = (i + 1) & (SLOTS - 1);
     }
-    slots[i].cmd = cmd;
-    slots[i].len = (uint8_t)len;
-    memcpy(slots[i].name, cmd->name, len);
+    slots[i] = slot;
 }
 
 __attribute__((constructor)) static void collect(void)
@@ -114,10 +141,13 @@ static const struct cmd *find_sub(const struct cmd *cmd, struct span name)
 
 static const struct cmd *find_plain(struct span name)
 {
-    uint32_t i = name_hash(name.p, name.len) & (SLOTS - 1);
+    struct name_words n = words_of(name.p, name.len);
+    uint32_t i = hash_words(&n, name.len);
     for (; slots[i].cmd != NULL; i = (i + 1) & (SLOTS - 1)) {
-        if (slots[i].len == name.len && same_name(slots[i].name, name)) {
-            return slots[i].cmd;
+        const struct slot *s = &slots[i];
+        if (s->len == name.len && s->words.w[0] == n.w[0] && s->words.w[1] == n.w[1] &&
+            s->words.w[2] == n.w[2] && (s->letters || same_name(s->cmd->name, name))) {
+            return s->cmd;
         }
     }
     return NULL;

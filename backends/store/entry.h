@@ -37,7 +37,8 @@ struct big {
 
 static inline size_t ent_fields_size(unsigned flags)
 {
-    return 8u * (size_t)__builtin_popcount(flags & ENT_FIELDS);
+    /* 8 for each of four bits; a table in a constant, because the portable population count is a call */
+    return 8u * (0x4332322132212110u >> ((flags & ENT_FIELDS) >> 1) * 4 & 15u);
 }
 
 /* Where a field is: behind those before it in the order above. */

@@ -62,21 +62,30 @@ uint64_t store_hash(const struct store *s, struct span key)
     return table_hash(&s->table, key);
 }
 
+/* A function that only prefetches looks to gcc as if it did nothing, and then its calls are dropped; this is something. */
+#define KEEP() __asm__ volatile("")
+
 void store_prefetch(const struct store *s, uint64_t hash)
 {
     const struct dirent *d = table_dirent(&s->table, hash);
     __builtin_prefetch(&d->seg->b[table_bucket(d->depth, d->buckets, hash)]);
+    KEEP();
 }
 
 void store_prefetch_entry(const struct store *s, uint64_t hash)
 {
     const struct dirent *d = table_dirent(&s->table, hash);
-    const struct bucket *b = &d->seg->b[table_bucket(d->depth, d->buckets, hash)];
-    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        if (b->tag[i] == (uint8_t)hash && b->slot[i] != 0) {
-            __builtin_prefetch(ENTRY_OF(b->slot[i]));
-        }
+    unsigned home = table_bucket(d->depth, d->buckets, hash);
+    const struct bucket *b = &d->seg->b[home];
+    uint64_t m = bucket_tag_matches(b, hash);
+    if (m == 0 && b->over != 0) {
+        b = &d->seg->b[home + 1u == d->buckets ? 0 : home + 1u];
+        m = bucket_tag_matches(b, hash);
     }
+    if (m != 0) {
+        __builtin_prefetch(ENTRY_OF(b->slot[__builtin_ctzll(m) >> 3]));
+    }
+    KEEP();
 }
 
 bool entry_dead_slow(const struct store *s, const struct entry *e)

@@ -23,7 +23,6 @@
  * With a seeded hash this does not happen by itself. */
 #include "backends/store/table.h"
 
-#include <endian.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -36,9 +35,6 @@
 #define BUCKETS_MAX 111u
 #define BUCKETS_STEP 16u
 #define DEPTH_MAX 30u
-
-#define ONES 0x0101010101010101u
-#define HIGHS 0x0080808080808080u /* of the seven tags: not the counter */
 
 uint64_t table_hash(const struct table *t, struct span key)
 {
@@ -289,18 +285,9 @@ static void shrink(struct table *t, struct seg *s)
 
 /* ---- look-up ---- */
 
-static inline uint64_t tag_matches(const struct bucket *b, uint64_t hash)
-{
-    uint64_t word = 0;
-    memcpy(&word, b->tag, sizeof word);
-    word = le64toh(word) ^ ((hash & 0xFFu) * ONES);
-    return (word - ONES) & ~word &
-           HIGHS; /* may name a false one above a true one: keys are compared */
-}
-
 static inline struct entry *bucket_find(const struct bucket *b, struct span key, uint64_t hash)
 {
-    for (uint64_t m = tag_matches(b, hash); m != 0; m &= m - 1) {
+    for (uint64_t m = bucket_tag_matches(b, hash); m != 0; m &= m - 1) {
         uintptr_t slot = b->slot[__builtin_ctzll(m) >> 3];
         if (slot != 0 && ent_key_is(ENTRY_OF(slot), key)) {
             return ENTRY_OF(slot);
@@ -347,7 +334,7 @@ struct entry *table_find_hash(const struct table *t, uint64_t hash)
     const struct seg *s = table_dirent(t, hash)->seg;
     unsigned at = table_bucket(s->depth, s->buckets, hash);
     for (unsigned reach = 0; reach < BUCKET_REACH; reach++) {
-        for (uint64_t m = tag_matches(&s->b[at], hash); m != 0; m &= m - 1) {
+        for (uint64_t m = bucket_tag_matches(&s->b[at], hash); m != 0; m &= m - 1) {
             uintptr_t slot = s->b[at].slot[__builtin_ctzll(m) >> 3];
             if (slot != 0 && entry_hash(t, ENTRY_OF(slot)) == hash) {
                 return ENTRY_OF(slot);

@@ -1,9 +1,11 @@
 #ifndef BACKENDS_STORE_TABLE_H
 #define BACKENDS_STORE_TABLE_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "backends/store/entry.h"
 
@@ -76,6 +78,19 @@ static inline const struct dirent *table_dirent(const struct table *t, uint64_t 
 static inline unsigned table_bucket(unsigned depth, unsigned buckets, uint64_t hash)
 {
     return (unsigned)((hash << depth) >> 48) * buckets >> 16;
+}
+
+#define TAG_ONES 0x0101010101010101u
+#define TAG_HIGHS 0x0080808080808080u /* of the seven tags: not the counter */
+
+/* The top bit of each byte whose tag is the hash's; the lowest is right, one above it may not be.
+ * Bit / 8 is the slot. */
+static inline uint64_t bucket_tag_matches(const struct bucket *b, uint64_t hash)
+{
+    uint64_t word = 0;
+    memcpy(&word, b->tag, sizeof word);
+    word = le64toh(word) ^ ((hash & 0xFFu) * TAG_ONES);
+    return (word - TAG_ONES) & ~word & TAG_HIGHS;
 }
 
 /* ---- walking in hash order: a position is a hash with only its 48 top bits used ---- */

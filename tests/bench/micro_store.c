@@ -18,7 +18,7 @@
 
 #define BATCH 32u
 #define KEY_BYTES 16u
-#define OPS 4000000u
+#define OPS 1000000u
 
 struct bench {
     struct store *store;
@@ -118,6 +118,17 @@ static double find_rows(void)
     return sum == 0 ? 0 : each;
 }
 
+/* The least of several rounds: other work on the machine only ever adds. */
+static double best_of(struct bench *x, bool prefetch)
+{
+    double best = get_batches(x, prefetch);
+    for (int i = 0; i < 7; i++) {
+        double again = get_batches(x, prefetch);
+        best = again < best ? again : best;
+    }
+    return best;
+}
+
 static void measure(uint32_t keys)
 {
     struct store_options o = {.seed = {1, 2}};
@@ -131,9 +142,8 @@ static void measure(uint32_t keys)
     for (uint32_t i = 0; i < NAMES + BATCH; i++) {
         name_of(x.names[i], roll(&x.rng) % keys);
     }
-    get_batches(&x, true);
-    double batched = get_batches(&x, true);
-    double single = get_batches(&x, false);
+    double batched = best_of(&x, true);
+    double single = best_of(&x, false);
     double overwrite = set_all(&x, 0, keys);
     printf("%9u keys: GET batched %5.1f ns, single %5.1f ns; SET new %5.1f ns, over %5.1f ns; %.1f "
            "bytes per key\n",
