@@ -5,12 +5,13 @@
 #include <stdio.h>
 
 #include "backends/cmd/stats.h"
+#include "backends/store/entry.h" /* every command comes through here: accessors inline */
 #include "common/num.h"
 
 struct entry *cmd_peek(struct cmd_ctx *c, struct span key)
 {
     struct entry *e = store_find(c->store, key);
-    if (e == NULL || entry_expired_at(entry_expire_ms(e), c->now_ms)) {
+    if (e == NULL || entry_expired_at(ent_expire(e), c->now_ms)) {
         return NULL;
     }
     return e;
@@ -71,7 +72,7 @@ bool cmd_exists(struct cmd_ctx *c, struct span key)
 
 bool cmd_type_ok(struct cmd_ctx *c, const struct entry *e, enum val_type type)
 {
-    if (e == NULL || entry_type(e) == type) {
+    if (e == NULL || ent_type(e) == type) {
         return true;
     }
     resp_error(c->out, "WRONGTYPE Operation against a key holding the wrong kind of value");

@@ -3,7 +3,7 @@
 
 #include "backends/store/store.h"
 
-/* Layout of an entry: inside backends/store only.
+/* Layout of an entry: inside backends/store only (and backends/cmd/ctx.c, which every command comes through).
  *
  *   header 16 | value pointer 8? | expiry 8? | generation 8? | key length 8? | key | short string
  * value

@@ -82,6 +82,17 @@ static void spill_add(struct seg *s, uintptr_t slot)
     s->spill[s->spill_count++] = slot;
 }
 
+/* Lowest empty slot of a bucket; BUCKET_SLOTS: none. Without branches: which one it is cannot be
+ * foretold. */
+static inline unsigned free_slot(const struct bucket *b)
+{
+    unsigned empty = 1u << BUCKET_SLOTS;
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        empty |= (unsigned)(b->slot[i] == 0) << i;
+    }
+    return (unsigned)__builtin_ctz(empty);
+}
+
 /* Puts a slot into one of the buckets it may lie in. */
 static bool seg_place(struct seg *s, uint64_t hash, uintptr_t slot)
 {
@@ -89,13 +100,12 @@ static bool seg_place(struct seg *s, uint64_t hash, uintptr_t slot)
     unsigned at = home;
     for (unsigned reach = 0; reach < BUCKET_REACH; reach++) {
         struct bucket *b = &s->b[at];
-        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (b->slot[i] == 0) {
-                b->slot[i] = slot;
-                b->tag[i] = (uint8_t)hash;
-                s->b[home].over = (uint8_t)(s->b[home].over + (reach != 0));
-                return true;
-            }
+        unsigned i = free_slot(b);
+        if (i != BUCKET_SLOTS) {
+            b->slot[i] = slot;
+            b->tag[i] = (uint8_t)hash;
+            s->b[home].over = (uint8_t)(s->b[home].over + (reach != 0));
+            return true;
         }
         at = next_bucket(s, at);
     }
