@@ -49,6 +49,7 @@ struct entry *cmd_lookup_notouch(struct cmd_ctx *c, struct span key)
 struct entry *cmd_lookup_write(struct cmd_ctx *c, struct span key)
 {
     struct entry *e = store_find(c->store, key);
+    store_saw_time(c->store, c->now_ms);
     if (e == NULL) {
         return NULL;
     }

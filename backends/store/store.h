@@ -85,7 +85,8 @@ struct entry *store_set_hot(struct store *s, struct entry *e, bool hot, uint64_t
 uint64_t entry_generation(const struct entry *e);
 size_t entry_memory(const struct store *s, const struct entry *e, size_t samples); /* MEMORY USAGE */
 
-/* Access clock: LRU or LFU as configured. now_ms of the command. */
+/* Access clock: LRU or LFU as configured. now_ms of the command. New entries get the latest time the store was told. */
+void store_saw_time(struct store *s, uint64_t now_ms);
 void entry_touch(struct store *s, struct entry *e, uint64_t now_ms);
 uint64_t entry_idle_seconds(const struct store *s, const struct entry *e, uint64_t now_ms);
 uint8_t entry_freq(const struct store *s, const struct entry *e, uint64_t now_ms);

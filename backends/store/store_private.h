@@ -73,7 +73,6 @@ static inline bool entry_has_object(const struct entry *e)
     return ent_type(e) != VAL_STRING && ent_type(e) != VAL_TOMBSTONE;
 }
 
-void store_saw_time(struct store *s, uint64_t now_ms);
 uint32_t access_initial(const struct store *s);
 void value_free(struct store *s,
                 struct entry *e); /* what hangs off it; small objects at once, big ones lazily */
