@@ -1,6 +1,5 @@
 /* GEOSEARCH, GEOSEARCHSTORE and the older GEORADIUS commands: one search, five ways to ask for it.
  */
-#include <limits.h>
 #include <stdlib.h>
 
 #include "backends/cmd/cmd_geo.h"
@@ -285,7 +284,7 @@ static void search_all(const struct search *s, struct hits *h)
         last = i;
     }
     for (size_t i = 0; i < h->n; i++) {
-        h->v[i].member.p = buf_head(&h->members) + h->v[i].at;
+        h->v[i].member.p = h->members.p == NULL ? "" : h->members.p + h->v[i].at;
     }
 }
 
@@ -341,7 +340,7 @@ static void store_hits(struct cmd_ctx *c, const struct search *s, const struct h
         const struct hit *hit = &h->v[i];
         zset_insert(to, &l, hit->member, s->storedist ? hit->distance / s->metres : hit->score);
     }
-    zset_store(c, c->argv[s->store], to);
+    collection_store(c, c->argv[s->store], VAL_ZSET, to);
     resp_int(c->out, (int64_t)n);
 }
 
@@ -349,7 +348,7 @@ static void run(struct cmd_ctx *c, struct search *s)
 {
     if (s->z == NULL) {
         if (s->store != 0) {
-            zset_store(c, c->argv[s->store], zset_new());
+            collection_store(c, c->argv[s->store], VAL_ZSET, zset_new());
             resp_int(c->out, 0);
         } else {
             resp_array(c->out, 0);

@@ -173,7 +173,7 @@ static void load_items(const struct entry *e, size_t from, size_t n, bool desc, 
             add_item(to, list_get(p, tmp));
         }
     }
-    const char *at = buf_head(&to->bytes);
+    const char *at = to->bytes.p == NULL ? "" : to->bytes.p;
     for (size_t i = 0; i < to->n; i++) {
         to->v[i].text.p = at;
         at += to->v[i].text.len;
@@ -259,7 +259,7 @@ static bool load_weights(struct cmd_ctx *c, const struct sort *s, struct items *
             buf_add(bytes, v.p, v.len);
         }
     }
-    const char *at = bytes->p == NULL ? "" : buf_head(bytes);
+    const char *at = bytes->p == NULL ? "" : bytes->p;
     for (size_t i = 0; s->alpha && i < items->n; i++) {
         struct item *it = &items->v[i];
         if (!s->by) {
@@ -367,21 +367,9 @@ static void store_items(struct cmd_ctx *c, const struct sort *s, const struct it
             list_push(l, LIST_TAIL, value);
         }
     }
-    size_t count = list_count(l);
-    struct span key = c->argv[s->store];
-    struct entry *e = cmd_lookup_write(c, key);
-    if (count != 0) {
-        e = store_put_object(c->store, e, key, VAL_LIST, l);
-        store_set_expire(c->store, e, 0);
-        c->dirty += count;
-    } else {
-        list_free(l);
-        if (e != NULL) {
-            store_delete(c->store, e);
-            c->dirty++;
-        }
-    }
-    resp_int(c->out, (int64_t)count);
+    int64_t count = (int64_t)list_count(l);
+    collection_store(c, c->argv[s->store], VAL_LIST, l);
+    resp_int(c->out, count);
 }
 
 /* [*first, *first + *n) of count elements, as LIMIT asks. */
@@ -423,9 +411,9 @@ static void run(struct cmd_ctx *c, struct sort *s)
     if (!s->unsorted && !sort_items(c, s, &items)) {
         resp_error(c->out, "ERR One or more scores can't be converted into double");
     } else if (s->store != 0) {
-        store_items(c, s, items.v + (n == 0 ? 0 : first), n);
+        store_items(c, s, n == 0 ? NULL : items.v + first, n);
     } else {
-        reply_items(c, s, items.v + (n == 0 ? 0 : first), n);
+        reply_items(c, s, n == 0 ? NULL : items.v + first, n);
     }
     mem_free(items.v);
     buf_free(&items.bytes);

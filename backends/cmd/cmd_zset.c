@@ -351,9 +351,3 @@ void zlexcount_command(struct cmd_ctx *c)
         reply_ranks(c, z == NULL ? (struct zset_ranks){0} : zset_ranks_by_lex(z, &r));
     }
 }
-
-void zset_blocking_command(struct cmd_ctx *c)
-{
-    resp_errorf(c->out, "ERR blocking commands are not supported by Halcyon yet: '%s'",
-                c->cmd->name);
-}

@@ -1,7 +1,7 @@
 #ifndef BACKENDS_CMD_CMD_ZSET_H
 #define BACKENDS_CMD_CMD_ZSET_H
 
-#include "backends/cmd/cmd.h"
+#include "backends/cmd/collection.h"
 #include "backends/types/zset.h"
 
 /* What the files of the sorted set commands share (cmd_zset*.c, cmd_geo*.c, cmd_sort.c), and their
@@ -13,10 +13,6 @@ struct zset_limits zset_limits_of(const struct cmd_ctx *c);
  * answered. */
 bool zset_read(struct cmd_ctx *c, struct span key, struct zset **z);
 bool zset_write(struct cmd_ctx *c, struct span key, struct entry **e, struct zset **z);
-/* Puts z (taken) at key, whatever was there, without expiry; an empty one deletes the key instead.
- * Raises dirty. */
-void zset_store(struct cmd_ctx *c, struct span key, struct zset *z);
-
 /* Score bounds: "1.5", "(1.5", "-inf". False: not valid (nothing was answered). */
 struct zset_score_range {
     double min, max;
@@ -46,10 +42,6 @@ struct zset_ranks zset_ranks_by_index(const struct zset *z, int64_t start, int64
 
 #define ZSET_BAD_SCORE_RANGE "ERR min or max is not a float"
 #define ZSET_BAD_LEX_RANGE "ERR min or max not valid string range item"
-
-/* Parses a long between min and max, or answers text (NULL: Redis' own words) and returns false. */
-bool cmd_long_in(struct cmd_ctx *c, struct span s, int64_t min, int64_t max, int64_t *out,
-                 const char *text);
 
 /* Keys of commands of the form `name numkeys key ...` and `name destination numkeys key ...`. */
 int zset_keys_numkeys(const struct span *argv, int argc, int *idx, int max);
@@ -89,6 +81,5 @@ void zunionstore_command(struct cmd_ctx *c);
 void zinterstore_command(struct cmd_ctx *c);
 void zdiffstore_command(struct cmd_ctx *c);
 void zintercard_command(struct cmd_ctx *c);
-void zset_blocking_command(struct cmd_ctx *c);
 
 #endif

@@ -2,7 +2,6 @@
  *
  * Sums of floating point numbers depend on their order. It is Redis': the inputs of a union or
  * intersection are taken from the smallest to the largest, inputs of equal size as named. */
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -98,8 +97,8 @@ static bool parse_options(struct cmd_ctx *c, struct request *r)
             r->withscores = true;
             j++;
         } else if (r->cardinality && left >= 2 && span_is(s, "limit")) {
-            if (!cmd_long_in(c, c->argv[j + 1], 0, LONG_MAX, &r->limit,
-                             "ERR LIMIT can't be negative")) {
+            if (!cmd_range(c, c->argv[j + 1], 0, INT64_MAX, &r->limit,
+                           "ERR LIMIT can't be negative")) {
                 return false;
             }
             j += 2;
@@ -263,7 +262,7 @@ static void run(struct cmd_ctx *c, struct request *r)
     }
     if (r->store) {
         resp_int(c->out, (int64_t)zset_count(to));
-        zset_store(c, c->argv[1], to);
+        collection_store(c, c->argv[1], VAL_ZSET, to);
     } else {
         reply_all(c, to, r->withscores);
         zset_free(to);

@@ -1,14 +1,9 @@
 /* Sorted set commands that take or pick members: popping, random members, scanning. */
-#include <limits.h>
 #include <math.h>
 
 #include "backends/cmd/cmd_zset.h"
-#include "common/glob.h"
 #include "common/mem.h"
 #include "common/slot.h"
-
-/* Repetitions of a member that one reply may hold (negative counts of ZRANDMEMBER). */
-#define REPEATS_MAX ((int64_t)1 << 27)
 
 /* ---- ZPOPMIN, ZPOPMAX, ZMPOP ---- */
 
@@ -42,7 +37,7 @@ static void pop_generic(struct cmd_ctx *c, bool max)
         cmd_syntax_error(c);
         return;
     }
-    if (c->argc == 3 && !cmd_long_in(c, c->argv[2], 0, LONG_MAX, &count, NULL)) {
+    if (c->argc == 3 && !cmd_positive(c, c->argv[2], &count)) {
         return;
     }
     struct entry *e;
@@ -77,7 +72,7 @@ void zpopmax_command(struct cmd_ctx *c)
 static bool zmpop_parse(struct cmd_ctx *c, int *key_count, bool *max, int64_t *count)
 {
     int64_t n;
-    if (!cmd_long_in(c, c->argv[1], 1, LONG_MAX, &n, "ERR numkeys should be greater than 0")) {
+    if (!cmd_range(c, c->argv[1], 1, INT64_MAX, &n, "ERR numkeys should be greater than 0")) {
         return false;
     }
     int64_t where = n >= c->argc ? c->argc : n + 2;
@@ -97,8 +92,8 @@ static bool zmpop_parse(struct cmd_ctx *c, int *key_count, bool *max, int64_t *c
             cmd_syntax_error(c);
             return false;
         }
-        if (!cmd_long_in(c, c->argv[j + 1], 1, LONG_MAX, count,
-                         "ERR count should be greater than 0")) {
+        if (!cmd_range(c, c->argv[j + 1], 1, INT64_MAX, count,
+                       "ERR count should be greater than 0")) {
             return false;
         }
     }
@@ -237,14 +232,14 @@ void zrandmember_command(struct cmd_ctx *c)
 {
     if (c->argc >= 3) {
         int64_t count;
-        if (!cmd_long_in(c, c->argv[2], -LONG_MAX, LONG_MAX, &count, NULL)) {
+        if (!cmd_range(c, c->argv[2], -INT64_MAX, INT64_MAX, &count, NULL)) {
             return;
         }
         bool withscores = c->argc == 4 && span_is(c->argv[3], "withscores");
         if (c->argc > 4 || (c->argc == 4 && !withscores)) {
             cmd_syntax_error(c);
-        } else if (count < -REPEATS_MAX ||
-                   (withscores && (count < -LONG_MAX / 2 || count > LONG_MAX / 2))) {
+        } else if (count < -COLLECTION_REPEATS_MAX ||
+                   (withscores && (count < -INT64_MAX / 2 || count > INT64_MAX / 2))) {
             resp_error(c->out, "ERR value is out of range");
         } else {
             random_many(c, count, withscores);
@@ -267,77 +262,46 @@ void zrandmember_command(struct cmd_ctx *c)
 #define SCAN_INT_MAX 4611686018427387904.0 /* 2^62 */
 
 struct scan {
-    struct cmd_ctx *c;
-    struct span pattern;
-    bool match;
+    struct collection_scan s;
     bool packed;
-    size_t n;
 };
 
-static void scan_reply(void *arg, struct span member, double score)
+static void scan_member(void *arg, struct span member, double score)
 {
     struct scan *s = arg;
-    if (s->match && !glob_match(s->pattern, member, false)) {
+    if (!collection_scan_wants(&s->s, member)) {
         return;
     }
-    resp_bulk_span(s->c->out, member);
+    char text[NUM_DOUBLE_MAX];
+    size_t len = 0;
     if (s->packed && fabs(score) <= SCAN_INT_MAX && (double)(int64_t)score == score) {
-        resp_bulk_i64(s->c->out, (int64_t)score); /* Redis shows what is in its listpack */
+        len = num_fmt_i64(text, (int64_t)score); /* Redis shows what is in its listpack */
     } else {
-        char text[NUM_DOUBLE_MAX];
-        resp_bulk(s->c->out, text, num_fmt_double(text, score));
+        len = num_fmt_double(text, score);
     }
-    s->n += 2;
+    collection_scan_add(&s->s, member);
+    collection_scan_add(&s->s, span_of(text, len));
 }
 
 void zscan_command(struct cmd_ctx *c)
 {
-    uint64_t cursor;
-    if (!num_parse_u64(c->argv[2], &cursor)) {
-        resp_error(c->out, "ERR invalid cursor");
-        return;
-    }
+    struct scan s = {0};
     struct zset *z;
-    if (!zset_read(c, c->argv[1], &z)) {
+    if (!collection_scan_begin(c, &s.s) || !zset_read(c, c->argv[1], &z)) {
         return;
     }
     if (z == NULL) {
-        resp_array(c->out, 2);
-        resp_bulk_str(c->out, "0");
-        resp_array(c->out, 0);
+        collection_scan_empty(c);
         return;
     }
-    int64_t count = 10;
-    struct scan s = {.c = c, .packed = zset_is_packed(z)};
-    for (int j = 3; j < c->argc; j += 2) {
-        if (j + 1 < c->argc && span_is(c->argv[j], "count")) {
-            if (!cmd_i64(c, c->argv[j + 1], &count, NULL)) {
-                return;
-            }
-        } else if (j + 1 < c->argc && span_is(c->argv[j], "match")) {
-            s.pattern = c->argv[j + 1];
-            s.match = !(s.pattern.len == 1 && s.pattern.p[0] == '*');
-            continue;
-        } else {
-            count = 0;
-        }
-        if (count < 1) {
-            cmd_syntax_error(c);
-            return;
-        }
+    if (!collection_scan_options(c, &s.s)) {
+        return;
     }
-    /* the cursor comes first in the reply but is known last: the members wait in a buffer of their
-     * own */
-    struct buf members = {0};
-    struct resp_out inner = {.b = &members, .proto = c->out->proto};
-    struct resp_out *out = c->out;
-    c->out = &inner;
-    cursor = zset_scan(z, cursor, (size_t)count, scan_reply, &s);
-    c->out = out;
-    char text[NUM_I64_MAX];
-    resp_array(out, 2);
-    resp_bulk(out, text, num_fmt_u64(text, cursor));
-    resp_array(out, s.n);
-    buf_add(out->b, buf_head(&members), buf_used(&members));
-    buf_free(&members);
+    s.packed = zset_is_packed(z);
+    uint64_t cursor = s.s.cursor;
+    uint64_t steps = 0;
+    do {
+        cursor = zset_scan(z, cursor, scan_member, &s);
+    } while (collection_scan_more(&s.s, cursor, &steps));
+    collection_scan_end(c, &s.s, cursor);
 }

@@ -153,7 +153,7 @@ static void store_range(struct cmd_ctx *c, const struct zset *z, const struct ra
             zset_insert(to, &l, item.member, item.score);
         }
     }
-    zset_store(c, c->argv[1], to);
+    collection_store(c, c->argv[1], VAL_ZSET, to);
     resp_int(c->out, (int64_t)n);
 }
 

@@ -1,5 +1,4 @@
 /* What the sorted set commands share: look-up, storing, bounds. */
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -30,45 +29,6 @@ bool zset_write(struct cmd_ctx *c, struct span key, struct entry **e, struct zse
         return false;
     }
     *z = *e == NULL ? NULL : entry_object(*e);
-    return true;
-}
-
-void zset_store(struct cmd_ctx *c, struct span key, struct zset *z)
-{
-    struct entry *e = cmd_lookup_write(c, key);
-    if (zset_count(z) == 0) {
-        zset_free(z);
-        if (e != NULL) {
-            store_delete(c->store, e);
-            c->dirty++;
-        }
-        return;
-    }
-    e = store_put_object(c->store, e, key, VAL_ZSET, z);
-    store_set_expire(c->store, e, 0);
-    c->dirty++;
-}
-
-bool cmd_long_in(struct cmd_ctx *c, struct span s, int64_t min, int64_t max, int64_t *out,
-                 const char *text)
-{
-    int64_t v;
-    if (text == NULL && min == 0 && max == LONG_MAX) {
-        text = "ERR value is out of range, must be positive";
-    }
-    if (!cmd_i64(c, s, &v, text)) {
-        return false;
-    }
-    if (v < min || v > max) {
-        if (text != NULL) {
-            resp_error(c->out, text);
-        } else {
-            resp_errorf(c->out, "ERR value is out of range, value must between %lld and %lld",
-                        (long long)min, (long long)max);
-        }
-        return false;
-    }
-    *out = v;
     return true;
 }
 
@@ -192,27 +152,14 @@ struct zset_ranks zset_ranks_by_index(const struct zset *z, int64_t start, int64
 
 /* ---- movable keys ---- */
 
-static int keys_counted(const struct span *argv, int argc, int at, int *idx, int max)
-{
-    int64_t n;
-    if (at >= argc || !num_parse_i64(argv[at], &n) || n < 1 || n > argc - at - 1) {
-        return -1;
-    }
-    int out = 0;
-    for (int i = 0; i < (int)n && out < max; i++) {
-        idx[out++] = at + 1 + i;
-    }
-    return out;
-}
-
 int zset_keys_numkeys(const struct span *argv, int argc, int *idx, int max)
 {
-    return keys_counted(argv, argc, 1, idx, max);
+    return collection_numkeys(argv, argc, 1, idx, max);
 }
 
 int zset_keys_numkeys_blocking(const struct span *argv, int argc, int *idx, int max)
 {
-    return keys_counted(argv, argc, 2, idx, max);
+    return collection_numkeys(argv, argc, 2, idx, max);
 }
 
 int zset_keys_store(const struct span *argv, int argc, int *idx, int max)
@@ -221,6 +168,6 @@ int zset_keys_store(const struct span *argv, int argc, int *idx, int max)
         return 0;
     }
     idx[0] = 1;
-    int n = keys_counted(argv, argc, 2, idx + 1, max - 1);
+    int n = collection_numkeys(argv, argc, 2, idx + 1, max - 1);
     return n < 0 ? -1 : n + 1;
 }

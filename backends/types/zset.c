@@ -322,33 +322,27 @@ bool zset_iter_next(struct zset_iter *it, struct zset_item *item)
 struct scan {
     zset_scan_fn fn;
     void *arg;
-    size_t seen;
 };
 
 static void scan_member(void *arg, void *item)
 {
+    const struct scan *s = arg;
     const struct zmember *m = item;
-    struct scan *s = arg;
-    s->seen++;
     s->fn(s->arg, zmember_span(m), m->score);
 }
 
-uint64_t zset_scan(const struct zset *z, uint64_t cursor, size_t count, zset_scan_fn fn, void *arg)
+uint64_t zset_scan(const struct zset *z, uint64_t cursor, zset_scan_fn fn, void *arg)
 {
-    if (!z->is_big) {
-        struct zset_iter it = zset_iter_at(z, 0, false);
-        struct zset_item item;
-        while (zset_iter_next(&it, &item)) {
-            fn(arg, item.member, item.score);
-        }
-        return 0;
+    if (z->is_big) {
+        struct scan s = {fn, arg};
+        return dict_scan(z->big->index, cursor, scan_member, &s);
     }
-    struct scan s = {fn, arg, 0};
-    size_t buckets = count > SIZE_MAX / 10 ? SIZE_MAX : count * 10; /* empty ones cost as well */
-    do {
-        cursor = dict_scan(z->big->index, cursor, scan_member, &s);
-    } while (cursor != 0 && --buckets != 0 && s.seen < count);
-    return cursor;
+    struct zset_iter it = zset_iter_at(z, 0, false);
+    struct zset_item item;
+    while (zset_iter_next(&it, &item)) {
+        fn(arg, item.member, item.score);
+    }
+    return 0;
 }
 
 /* ---- as an object ---- */

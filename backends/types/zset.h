@@ -70,7 +70,7 @@ bool zset_iter_next(struct zset_iter *it, struct zset_item *item);
 /* As Redis' ZSCAN: about count members from the cursor on (a small set: all of them); 0 begins and
  * ends. */
 typedef void (*zset_scan_fn)(void *arg, struct span member, double score);
-uint64_t zset_scan(const struct zset *z, uint64_t cursor, size_t count, zset_scan_fn fn, void *arg);
+uint64_t zset_scan(const struct zset *z, uint64_t cursor, zset_scan_fn fn, void *arg);
 
 /* Tests: checks the invariants of both encodings. */
 bool zset_check(const struct zset *z);

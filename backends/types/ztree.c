@@ -14,42 +14,14 @@
  *
  * Splitting at either end of the whole order leaves the old leaf full: scores that only grow (time
  * stamps) are the most common pattern, and half-empty leaves would double the memory. */
-#include "backends/types/ztree.h"
-
+#include "backends/types/ztree_node.h"
 #include "common/must.h"
-
-#define LEAF_MAX 62
-#define LEAF_MIN (LEAF_MAX / 4)
-#define INNER_MAX 63
-#define INNER_MIN (INNER_MAX / 4)
-#define HEIGHT_MAX 15 /* INNER_MIN to this power exceeds any count */
-
-struct ztree_leaf {
-    uint32_t n;
-    struct ztree_leaf *prev, *next;
-    struct zpair e[LEAF_MAX];
-};
-
-struct inner {
-    uint32_t n;
-    void *child[INNER_MAX];
-    uint64_t count[INNER_MAX];
-    struct zpair low[INNER_MAX];
-};
 
 /* The way from the root to a leaf: at each level the inner node and which child was taken. */
 struct path {
-    struct inner *node[HEIGHT_MAX];
-    uint32_t idx[HEIGHT_MAX];
+    struct ztree_inner *node[ZTREE_HEIGHT_MAX];
+    uint32_t idx[ZTREE_HEIGHT_MAX];
 };
-
-static int pair_cmp(struct zpair a, struct zpair b)
-{
-    if (a.score != b.score) {
-        return a.score < b.score ? -1 : 1;
-    }
-    return a.m == b.m ? 0 : zmember_cmp(zmember_span(a.m), zmember_span(b.m));
-}
 
 /* First index whose pair is not below p. */
 static uint32_t lower_bound(const struct zpair *e, uint32_t n, struct zpair p)
@@ -57,7 +29,7 @@ static uint32_t lower_bound(const struct zpair *e, uint32_t n, struct zpair p)
     uint32_t lo = 0;
     while (n > 0) {
         uint32_t half = n / 2;
-        if (pair_cmp(e[lo + half], p) < 0) {
+        if (ztree_pair_cmp(e[lo + half], p) < 0) {
             lo += half + 1;
             n -= half + 1;
         } else {
@@ -69,10 +41,10 @@ static uint32_t lower_bound(const struct zpair *e, uint32_t n, struct zpair p)
 
 /* The child whose part of the order holds p: the last one that does not begin after p, or the
  * first. */
-static uint32_t child_for(const struct inner *in, struct zpair p)
+static uint32_t child_for(const struct ztree_inner *in, struct zpair p)
 {
     uint32_t i = lower_bound(in->low, in->n, p);
-    if (i < in->n && pair_cmp(in->low[i], p) == 0) {
+    if (i < in->n && ztree_pair_cmp(in->low[i], p) == 0) {
         return i;
     }
     return i == 0 ? 0 : i - 1;
@@ -82,7 +54,7 @@ static struct ztree_leaf *descend(const struct ztree *t, struct zpair p, struct 
 {
     void *node = t->root;
     for (uint32_t level = 0; level < t->height; level++) {
-        struct inner *in = node;
+        struct ztree_inner *in = node;
         uint32_t i = child_for(in, p);
         path->node[level] = in;
         path->idx[level] = i;
@@ -100,21 +72,21 @@ static struct ztree_leaf *leaf_new(struct ztree *t)
     return l;
 }
 
-static struct inner *inner_new(struct ztree *t)
+static struct ztree_inner *inner_new(struct ztree *t)
 {
-    struct inner *in = mem_alloc(sizeof *in);
+    struct ztree_inner *in = mem_alloc(sizeof *in);
     in->n = 0;
     t->inner_count++;
     return in;
 }
 
-static void inner_free(struct ztree *t, struct inner *in)
+static void inner_free(struct ztree *t, struct ztree_inner *in)
 {
     mem_free(in);
     t->inner_count--;
 }
 
-static uint64_t inner_sum(const struct inner *in)
+static uint64_t inner_sum(const struct ztree_inner *in)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < in->n; i++) {
@@ -124,7 +96,7 @@ static uint64_t inner_sum(const struct inner *in)
 }
 
 /* Makes room at idx, or closes the gap: n is the number of children moved. */
-static void inner_shift(struct inner *in, uint32_t to, uint32_t from)
+static void inner_shift(struct ztree_inner *in, uint32_t to, uint32_t from)
 {
     uint32_t n = in->n - from;
     memmove(in->child + to, in->child + from, n * sizeof in->child[0]);
@@ -134,15 +106,16 @@ static void inner_shift(struct inner *in, uint32_t to, uint32_t from)
 }
 
 /* Copies n children of src from index s to dst at index d (different nodes). */
-static void inner_copy(struct inner *dst, uint32_t d, const struct inner *src, uint32_t s,
-                       uint32_t n)
+static void inner_copy(struct ztree_inner *dst, uint32_t d, const struct ztree_inner *src,
+                       uint32_t s, uint32_t n)
 {
     memcpy(dst->child + d, src->child + s, n * sizeof src->child[0]);
     memcpy(dst->count + d, src->count + s, n * sizeof src->count[0]);
     memcpy(dst->low + d, src->low + s, n * sizeof src->low[0]);
 }
 
-static void inner_set(struct inner *in, uint32_t i, void *child, uint64_t count, struct zpair low)
+static void inner_set(struct ztree_inner *in, uint32_t i, void *child, uint64_t count,
+                      struct zpair low)
 {
     in->child[i] = child;
     in->count[i] = count;
@@ -165,9 +138,9 @@ static void refresh_low(const struct path *path, uint32_t levels, struct zpair l
 
 /* Splits a full inner node before child `at`, so that one more fits at idx of it; gives the right
  * half. */
-static struct inner *inner_split(struct ztree *t, struct inner *in, uint32_t idx)
+static struct ztree_inner *inner_split(struct ztree *t, struct ztree_inner *in, uint32_t idx)
 {
-    struct inner *right = inner_new(t);
+    struct ztree_inner *right = inner_new(t);
     uint32_t at = idx == in->n ? in->n - 1 : in->n / 2;
     right->n = in->n - at;
     inner_copy(right, 0, in, at, right->n);
@@ -177,8 +150,8 @@ static struct inner *inner_split(struct ztree *t, struct inner *in, uint32_t idx
 
 static void grow_root(struct ztree *t, void *left, uint64_t left_count, struct zpair low)
 {
-    must(t->height < HEIGHT_MAX);
-    struct inner *root = inner_new(t);
+    must(t->height < ZTREE_HEIGHT_MAX);
+    struct ztree_inner *root = inner_new(t);
     root->n = 1;
     inner_set(root, 0, left, left_count, low);
     t->root = root;
@@ -191,13 +164,13 @@ static void add_child(struct ztree *t, struct path *path, uint32_t level, void *
                       uint64_t right_count, struct zpair right_low)
 {
     for (;;) {
-        struct inner *in = path->node[level];
+        struct ztree_inner *in = path->node[level];
         uint32_t i = path->idx[level];
         in->count[i] -= right_count;
-        struct inner *split = NULL;
-        struct inner *into = in;
+        struct ztree_inner *split = NULL;
+        struct ztree_inner *into = in;
         uint32_t at = i + 1;
-        if (in->n == INNER_MAX) {
+        if (in->n == ZTREE_INNER_MAX) {
             split = inner_split(t, in, at);
             if (at > in->n) {
                 into = split;
@@ -226,9 +199,9 @@ static void add_child(struct ztree *t, struct path *path, uint32_t level, void *
  * until then. */
 static struct ztree_leaf *leaf_split(struct ztree *t, struct ztree_leaf *l, uint32_t pos)
 {
-    uint32_t at = LEAF_MAX / 2;
-    if (pos == LEAF_MAX && l->next == NULL) {
-        at = LEAF_MAX;
+    uint32_t at = ZTREE_LEAF_MAX / 2;
+    if (pos == ZTREE_LEAF_MAX && l->next == NULL) {
+        at = ZTREE_LEAF_MAX;
     } else if (pos == 0 && l->prev == NULL) {
         at = 0;
     }
@@ -265,7 +238,7 @@ void ztree_insert(struct ztree *t, struct zmember *m)
         path.node[level]->count[path.idx[level]]++;
     }
     t->count++;
-    if (l->n < LEAF_MAX) {
+    if (l->n < ZTREE_LEAF_MAX) {
         leaf_put(l, pos, p);
         if (pos == 0) {
             refresh_low(&path, t->height, p);
@@ -321,14 +294,14 @@ static void leaf_share(struct ztree_leaf *l, struct ztree_leaf *r)
     l->n = half;
 }
 
-static void inner_merge(struct ztree *t, struct inner *l, struct inner *r)
+static void inner_merge(struct ztree *t, struct ztree_inner *l, struct ztree_inner *r)
 {
     inner_copy(l, l->n, r, 0, r->n);
     l->n += r->n;
     inner_free(t, r);
 }
 
-static void inner_share(struct inner *l, struct inner *r)
+static void inner_share(struct ztree_inner *l, struct ztree_inner *r)
 {
     uint32_t half = (l->n + r->n) / 2;
     if (l->n < half) {
@@ -347,7 +320,7 @@ static void inner_share(struct inner *l, struct inner *r)
 /* Child i of in has become too small: merges it with a neighbour, or fills it from there. `leaves`:
  * in's children are leaves. An only child is left alone (its parent is merged next, or is the root
  * and goes). */
-static void rebalance(struct ztree *t, struct inner *in, uint32_t i, bool leaves)
+static void rebalance(struct ztree *t, struct ztree_inner *in, uint32_t i, bool leaves)
 {
     if (in->n == 1) {
         return;
@@ -358,7 +331,7 @@ static void rebalance(struct ztree *t, struct inner *in, uint32_t i, bool leaves
     if (leaves) {
         struct ztree_leaf *l = in->child[a];
         struct ztree_leaf *r = in->child[b];
-        if (l->n + r->n <= LEAF_MAX - LEAF_MIN) {
+        if (l->n + r->n <= ZTREE_LEAF_MAX - ZTREE_LEAF_MIN) {
             leaf_merge(t, l, r);
             in->count[a] = both;
             in->low[a] = l->e[0];
@@ -372,9 +345,9 @@ static void rebalance(struct ztree *t, struct inner *in, uint32_t i, bool leaves
         in->low[b] = r->e[0];
         return;
     }
-    struct inner *l = in->child[a];
-    struct inner *r = in->child[b];
-    if (l->n + r->n <= INNER_MAX - INNER_MIN) {
+    struct ztree_inner *l = in->child[a];
+    struct ztree_inner *r = in->child[b];
+    if (l->n + r->n <= ZTREE_INNER_MAX - ZTREE_INNER_MIN) {
         inner_merge(t, l, r);
         in->count[a] = both;
         in->low[a] = l->low[0];
@@ -391,7 +364,7 @@ static void rebalance(struct ztree *t, struct inner *in, uint32_t i, bool leaves
 static void shrink_root(struct ztree *t)
 {
     while (t->height > 0) {
-        struct inner *root = t->root;
+        struct ztree_inner *root = t->root;
         if (root->n > 1) {
             return;
         }
@@ -424,13 +397,13 @@ void ztree_remove(struct ztree *t, const struct zmember *m)
     if (pos == 0 && l->n != 0) {
         refresh_low(&path, t->height, l->e[0]);
     }
-    bool small = l->n < LEAF_MIN;
+    bool small = l->n < ZTREE_LEAF_MIN;
     for (uint32_t level = t->height; small && level-- > 0;) {
-        struct inner *in = path.node[level];
+        struct ztree_inner *in = path.node[level];
         uint32_t i = path.idx[level];
         rebalance(t, in, i, level == t->height - 1);
         refresh_low(&path, level, in->low[0]); /* may be another one now */
-        small = in->n < INNER_MIN;
+        small = in->n < ZTREE_INNER_MIN;
     }
     shrink_root(t);
     if (t->count == 0) {
@@ -446,8 +419,8 @@ void ztree_rescore(struct ztree *t, struct zmember *m, double score)
     struct ztree_leaf *l = descend(t, old, &path);
     uint32_t pos = leaf_find(l, old);
     struct zpair now = {score, m};
-    if (pos > 0 && pos + 1 < l->n && pair_cmp(l->e[pos - 1], now) < 0 &&
-        pair_cmp(now, l->e[pos + 1]) < 0) {
+    if (pos > 0 && pos + 1 < l->n && ztree_pair_cmp(l->e[pos - 1], now) < 0 &&
+        ztree_pair_cmp(now, l->e[pos + 1]) < 0) {
         l->e[pos].score = score;
         m->score = score;
         return;
@@ -499,7 +472,7 @@ uint64_t ztree_count_before(const struct ztree *t, zbefore_fn before, const void
     uint64_t rank = 0;
     void *node = t->root;
     for (uint32_t level = 0; level < t->height; level++) {
-        struct inner *in = node;
+        struct ztree_inner *in = node;
         uint32_t i = count_before(in->low, in->n, before, arg);
         if (i == 0) {
             return rank; /* not even the smallest of this part is before the bound */
@@ -520,7 +493,7 @@ struct ztree_pos ztree_at(const struct ztree *t, uint64_t rank)
     }
     void *node = t->root;
     for (uint32_t level = 0; level < t->height; level++) {
-        struct inner *in = node;
+        struct ztree_inner *in = node;
         uint32_t i = 0;
         while (rank >= in->count[i]) {
             rank -= in->count[i++];
@@ -555,7 +528,7 @@ struct ztree_pos ztree_prev(struct ztree_pos p)
 size_t ztree_memory(const struct ztree *t)
 {
     return t->leaf_count * mem_good_size(sizeof(struct ztree_leaf)) +
-           t->inner_count * mem_good_size(sizeof(struct inner));
+           t->inner_count * mem_good_size(sizeof(struct ztree_inner));
 }
 
 bool ztree_free_leaf(struct ztree *t, void (*fn)(void *arg, struct zmember *m), void *arg)
@@ -563,11 +536,11 @@ bool ztree_free_leaf(struct ztree *t, void (*fn)(void *arg, struct zmember *m), 
     if (t->root == NULL) {
         return false;
     }
-    struct inner *parent = NULL;
+    struct ztree_inner *parent = NULL;
     void *node = t->root;
     uint32_t level = 0;
     for (; level < t->height; level++) {
-        struct inner *in = node;
+        struct ztree_inner *in = node;
         if (in->n == 0) {
             break; /* all its children are gone already */
         }
@@ -587,65 +560,4 @@ bool ztree_free_leaf(struct ztree *t, void (*fn)(void *arg, struct zmember *m), 
     }
     *t = (struct ztree){0};
     return false;
-}
-
-/* ---- checking ---- */
-
-struct check {
-    uint64_t seen;
-    struct zpair last;
-    const struct ztree_leaf *prev;
-};
-
-static bool check_leaf(const struct ztree_leaf *l, bool root, struct check *c)
-{
-    if (l->n > LEAF_MAX || (l->n == 0 && !root) || l->prev != c->prev) {
-        return false;
-    }
-    for (uint32_t i = 0; i < l->n; i++) {
-        if (l->e[i].score != l->e[i].m->score ||
-            (c->seen != 0 && pair_cmp(c->last, l->e[i]) >= 0)) {
-            return false;
-        }
-        c->last = l->e[i];
-        c->seen++;
-    }
-    c->prev = l;
-    return true;
-}
-
-/* Depth is bounded by HEIGHT_MAX. */
-static bool check_node(const void *node, uint32_t level, bool root, struct check *c)
-{
-    if (level == 0) {
-        return check_leaf(node, root, c);
-    }
-    const struct inner *in = node;
-    if (in->n == 0 || in->n > INNER_MAX || (root && in->n < 2)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < in->n; i++) {
-        uint64_t before = c->seen;
-        if (!check_node(in->child[i], level - 1, false, c) || c->seen - before != in->count[i]) {
-            return false;
-        }
-        const void *low = in->child[i];
-        for (uint32_t k = level - 1; k > 0; k--) {
-            low = ((const struct inner *)low)->child[0];
-        }
-        if (((const struct ztree_leaf *)low)->e[0].m != in->low[i].m ||
-            in->low[i].score != in->low[i].m->score) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool ztree_check(const struct ztree *t)
-{
-    if (t->root == NULL) {
-        return t->count == 0 && t->height == 0 && t->leaf_count == 0 && t->inner_count == 0;
-    }
-    struct check c = {0};
-    return check_node(t->root, t->height, true, &c) && c.seen == t->count && c.prev->next == NULL;
 }
