@@ -274,6 +274,39 @@ static void parse_token(struct parser *ps, struct seq *q, size_t len, bool *dots
     append(ps, q, i);
 }
 
+/* LEFT|RIGHT without blanks or brackets is a choice too. Returns false if the text is not one. */
+static bool parse_bare_choice(struct parser *ps, struct seq *q)
+{
+    const char *p = ps->p;
+    size_t n = word_length(p);
+    if (n == 0 || p[n] != '|' || !is_token(p, n) || word_length(p + n + 1) == 0) {
+        return false;
+    }
+    struct seq all = {0};
+    while (ps->err == OK) {
+        n = word_length(ps->p);
+        int16_t i = new_arg(ps, SYNTAX_TOKEN);
+        lower_name(arg_at(ps, i)->name, ps->p, n);
+        if (is_token(ps->p, n)) {
+            (void)snprintf(arg_at(ps, i)->token, SYNTAX_NAME, "%.*s", (int)(n < 60 ? n : 60),
+                           ps->p);
+        } else { /* *|id */
+            arg_at(ps, i)->type = type_of(arg_at(ps, i)->name);
+        }
+        append(ps, &all, i);
+        ps->p += n;
+        if (*ps->p != '|') {
+            break;
+        }
+        ps->p++;
+    }
+    int16_t oneof = new_arg(ps, SYNTAX_ONEOF);
+    arg_at(ps, oneof)->first = all.first;
+    join_names(ps, oneof, "_or_");
+    append(ps, q, oneof);
+    return true;
+}
+
 static struct seq parse_seq(struct parser *ps, bool *dots)
 {
     struct seq q = {-1, -1, 0};
@@ -294,6 +327,8 @@ static struct seq parse_seq(struct parser *ps, bool *dots)
         } else if (n == 3 && strncmp(ps->p, "...", 3) == 0) {
             *dots = true;
             ps->p += 3;
+        } else if (parse_bare_choice(ps, &q)) {
+            continue;
         } else if (is_token(ps->p, n)) {
             parse_token(ps, &q, n, dots);
         } else {
