@@ -1,0 +1,202 @@
+"""Side-by-side measurements: `./dev bench [NAME]`.
+
+Every measurement runs its competitors interleaved (A B A B ...), servers pinned to one core and the load to another, and
+reports medians, CPU microseconds per request of every server process, and ratios of the same run. Absolute figures
+depend on the machine; compare ratios.
+"""
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import harness  # noqa: E402
+from harness import Cluster, Conn, RedisServer, check, encode, say, wait_for  # noqa: E402
+
+SERVER_CORE, LOAD_CORE = "0", "1"
+
+
+def cpu_ns(pid):
+    """CPU time of all threads of a process, ns. schedstat counts in ns; stat only in ticks of 10 ms."""
+    total = 0
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/schedstat" % (pid, task), encoding="ascii") as f:
+            total += int(f.read().split()[0])
+    return total
+
+
+def pin(pid, core=SERVER_CORE):
+    subprocess.run(["taskset", "-a", "-p", "-c", core, str(pid)], check=True, capture_output=True)
+
+
+class Target:
+    """One competitor: a port to load, and the processes whose CPU counts."""
+
+    def __init__(self, name, port, pids):
+        self.name, self.port, self.pids = name, port, pids
+        for pid in pids.values():
+            pin(pid)
+
+
+def load(target, pipeline, requests, clients=50, test="get", keys=100000, size=32, extra=()):
+    """One round of redis-benchmark: returns requests/s, p50, p99 (ms), CPU us per request by process name."""
+    before = {n: cpu_ns(p) for n, p in target.pids.items()}
+    p = subprocess.run(["taskset", "-c", LOAD_CORE, "redis-benchmark", "-p", str(target.port), "-t", test, "-n", str(requests), "-c",
+                        str(clients), "-P", str(pipeline), "-r", str(keys), "-d", str(size), "--csv", *extra],
+                       capture_output=True, text=True, check=True, timeout=300)
+    after = {n: cpu_ns(p2) for n, p2 in target.pids.items()}
+    line = [x for x in p.stdout.splitlines() if x.upper().startswith('"' + test.upper()[:3])]
+    check(line, "redis-benchmark said:", p.stdout, p.stderr)
+    f = [x.strip('"') for x in line[-1].split(",")]
+    return {"rps": float(f[1]), "p50": float(f[4]), "p99": float(f[6]),
+            "cpu": {n: (after[n] - before[n]) / 1000.0 / requests for n in target.pids}}
+
+
+def rounds(targets, pipeline, requests, count, **more):
+    """Interleaved rounds; medians per target."""
+    runs = {t.name: [] for t in targets}
+    for i in range(count + 1):
+        for t in targets:
+            r = load(t, pipeline, requests if i else requests // 10, **more)
+            if i:  # the first, short one warms up
+                runs[t.name].append(r)
+    out = {}
+    for name, list_of in runs.items():
+        out[name] = {k: statistics.median(r[k] for r in list_of) for k in ("rps", "p50", "p99")}
+        out[name]["cpu"] = {n: statistics.median(r["cpu"][n] for r in list_of) for n in list_of[0]["cpu"]}
+    return out
+
+
+def table(title, results):
+    say("\n" + title)
+    say("  %-26s %12s %8s %8s   CPU us per request" % ("", "requests/s", "p50 ms", "p99 ms"))
+    for name, r in results.items():
+        say("  %-26s %12.0f %8.3f %8.3f   %s" % (name, r["rps"], r["p50"], r["p99"], "  ".join("%s %.3f" % x for x in r["cpu"].items())))
+
+
+def goal(text, value, limit, failures, more=False):
+    met = value >= limit if more else value <= limit
+    say("  %-70s %6.3f  goal %s %.2f  %s" % (text, value, "at least" if more else "at most", limit, "met" if met else "MISSED"))
+    if not met:
+        failures.append(text)
+
+
+class Twemproxy:
+    """Debian's nutcracker in front of one redis-server."""
+
+    def __init__(self, backend_port, folder):
+        self.port = harness.free_block(1)
+        conf = os.path.join(folder, "nutcracker.yml")
+        with open(conf, "w", encoding="ascii") as f:
+            f.write("bench:\n  listen: 127.0.0.1:%d\n  hash: fnv1a_64\n  distribution: ketama\n  redis: true\n  servers:\n   - 127.0.0.1:%d:1\n"
+                    % (self.port, backend_port))
+        self.process = subprocess.Popen(["nutcracker", "-c", conf, "-s", str(harness.free_block(1)), "-m", "16384"], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        wait_for(lambda: Conn(self.port).command("GET", "x"), 10, "nutcracker to answer")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def fill(port, keys, size):
+    c = Conn(port, timeout=60)
+    batch = 1000
+    for first in range(0, keys, batch):
+        c.send(b"".join(encode("SET", "key:%012d" % i, "x" * size) for i in range(first, min(first + batch, keys))))
+        for _ in range(first, min(first + batch, keys)):
+            check(c.reply() == b"+OK\r\n", "SET failed while filling")
+
+
+def stale_check(target):
+    """No figure counts if a value read is not the one written last."""
+    c = Conn(target.port)
+    for i in range(2000):
+        c.command("SET", "bench:stale", i)
+        want = b"$%d\r\n%d\r\n" % (len(str(i)), i)
+        check(c.command("GET", "bench:stale") == want, target.name, "served a stale value")
+
+
+def bench_cold(options):
+    """Issue: a proxy in front of one node, against twemproxy in front of redis-server, and both servers directly."""
+    failures = []
+    n = options.requests
+    with RedisServer() as direct, RedisServer() as behind, Twemproxy(behind.port, direct.dir) as tw, \
+            Cluster(options.build, proxies=1, shards=1, replicas=1, proxy_opts=options.proxy_opt, node_opts=options.node_opt) as c:
+        targets = [
+            Target("redis-server", direct.port, {"redis": direct.process.pid}),
+            Target("twemproxy + redis-server", tw.port, {"twemproxy": tw.process.pid, "redis": behind.process.pid}),
+            Target("halcyon-node", c.node_port(0), {"node": c.pid("node-0-0")}),
+            Target("halcyon proxy + node", c.port, {"proxy": c.pid("proxy-0"), "node": c.pid("node-0-0")}),
+        ]
+        for port in (direct.port, tw.port, c.port):
+            fill(port, 100000, 32)
+        by_name = {t.name: t for t in targets}
+        stale_check(by_name["halcyon proxy + node"])
+        for pipeline in (1, 16, 32):
+            r = rounds(targets, pipeline, n if pipeline > 1 else n // 8, options.rounds)
+            table("GET, 100,000 keys of 32 B, 50 connections, pipeline %d" % pipeline, r)
+            proxy = r["halcyon proxy + node"]["cpu"]["proxy"] / r["twemproxy + redis-server"]["cpu"]["twemproxy"]
+            if pipeline == 1:
+                goal("proxy CPU per forwarded GET / twemproxy's, pipeline 1", proxy, 0.9, failures)
+            if pipeline == 32:
+                goal("proxy CPU per forwarded GET / twemproxy's, pipeline 32", proxy, 0.2, failures)
+                goal("node CPU per GET / redis-server's, pipeline 32", r["halcyon-node"]["cpu"]["node"] / r["redis-server"]["cpu"]["redis"], 0.6, failures)
+        r = rounds(targets, 16, n // 2, options.rounds, test="set")
+        table("SET, pipeline 16", r)
+    failures += bench_memory(options)
+    return failures
+
+
+def used_memory(port):
+    return int(re.search(rb"\bused_memory:(\d+)", Conn(port).command("INFO", "memory")).group(1))
+
+
+def bench_memory(options):
+    """Memory per key: 1 M keys of 16 B with 32 B values (the key name is key:000000000123, 16 bytes)."""
+    failures = []
+    keys = 1000000
+    with RedisServer() as redis, Cluster(options.build, proxies=1, shards=1, replicas=1) as c:
+        per_key = {}
+        for name, port in (("redis-server", redis.port), ("halcyon-node", c.node_port(0))):
+            before = used_memory(port)
+            fill(port, keys, 32)
+            per_key[name] = (used_memory(port) - before) / keys
+        say("\nMemory per key (16 B key, 32 B value, 1 M keys): " + ", ".join("%s %.1f B" % x for x in per_key.items()))
+        goal("memory per key / redis-server's", per_key["halcyon-node"] / per_key["redis-server"], 0.6, failures)
+    return failures
+
+
+BENCHES = {"cold": bench_cold, "memory": bench_memory}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="which (all): " + ", ".join(BENCHES))
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--requests", type=int, default=2000000, help="per round at pipelines above 1")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--proxy-opt", action="append", default=[], help="a line of proxy configuration")
+    parser.add_argument("--node-opt", action="append", default=[], help="a line of node configuration")
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in BENCHES:
+            parser.error("no bench called %s; there are: %s" % (name, ", ".join(BENCHES)))
+    missed = []
+    try:
+        for name in options.names or BENCHES:
+            missed += BENCHES[name](options)
+    except harness.Failed as e:
+        say("FAILED:", e)
+        sys.exit(1)
+    say("\nmissed goals: " + ("; ".join(missed) if missed else "none"))
+
+
+if __name__ == "__main__":
+    main()
