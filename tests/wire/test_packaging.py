@@ -42,7 +42,7 @@ def dockerfile(build):
             if not owner:
                 owner = subprocess.run(["dpkg", "-S", real.replace("/usr/lib", "/lib", 1)], capture_output=True, text=True, check=False).stdout
             package = owner.split(":")[0].split(",")[0]
-            essential = package in ("libc6", "libgcc-s1", "zlib1g") or package.startswith("libnl-")
+            essential = package in ("libc6", "libgcc-s1", "libstdc++6", "zlib1g") or package.startswith("libnl-")
             check(essential or package in stage.split(), name, "needs", path, "of package", package, "which the image does not install")
     return exposed
 
