@@ -106,7 +106,9 @@ bool compose_scan(struct buf *out, struct span part, unsigned partition, unsigne
         return false;
     }
     uint64_t cursor = 0;
-    if (node != 0) {
+    if (partition >= partitions) {
+        cursor = 0; /* of another configuration: over */
+    } else if (node != 0) {
         cursor = cursor_join(partition, node);
     } else if (partition + 1 < partitions) {
         cursor = cursor_join(partition + 1, 0);

@@ -55,13 +55,8 @@ static enum taken ask_all(struct client *c, const struct admitted *a, const stru
 static enum taken scan(struct client *c, const struct admitted *a, const struct conn_req *q)
 {
     uint64_t cursor = 0;
-    struct call *k;
     if (!num_parse_u64(q->argv[1], &cursor)) {
-        struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
-        size_t mark = buf_used(out->b);
-        resp_error(out, "ERR invalid cursor");
-        reply_end(c, a, k, mark);
-        return TAKEN;
+        return answer_error(c, a, (int)q->argc, "ERR invalid cursor");
     }
     /* a cursor of another configuration: as if it had come to the end; the options are still
      * checked */

@@ -49,8 +49,7 @@ enum taken answer_down(struct client *c, const struct admitted *a, int argc, con
     return TAKEN;
 }
 
-static enum taken answer_error(struct client *c, const struct admitted *a, int argc,
-                               const char *text)
+enum taken answer_error(struct client *c, const struct admitted *a, int argc, const char *text)
 {
     struct call *k;
     struct resp_out *out = reply_begin(c, a, argc, &k);

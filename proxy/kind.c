@@ -14,12 +14,22 @@ static const struct {
     const char *name;
     enum kind kind;
 } by_name[] = {
-    {"mget", KIND_MGET},           {"mset", KIND_MSET},           {"del", KIND_SUM},
-    {"unlink", KIND_SUM},          {"exists", KIND_SUM},          {"touch", KIND_SUM},
-    {"scan", KIND_SCAN},           {"dbsize", KIND_KEYSPACE_SUM}, {"keys", KIND_KEYSPACE_CONCAT},
-    {"flushdb", KIND_KEYSPACE_OK}, {"flushall", KIND_FLUSHALL},   {"randomkey", KIND_RANDOMKEY},
-    {"copy", KIND_COPY},           {"cluster|countkeysinslot", KIND_SLOT},
-    {"cluster|getkeysinslot", KIND_SLOT},           {"move", KIND_REFUSED},
+    {"mget", KIND_MGET},
+    {"mset", KIND_MSET},
+    {"del", KIND_SUM},
+    {"unlink", KIND_SUM},
+    {"exists", KIND_SUM},
+    {"touch", KIND_SUM},
+    {"scan", KIND_SCAN},
+    {"dbsize", KIND_KEYSPACE_SUM},
+    {"keys", KIND_KEYSPACE_CONCAT},
+    {"flushdb", KIND_KEYSPACE_OK},
+    {"flushall", KIND_FLUSHALL},
+    {"randomkey", KIND_RANDOMKEY},
+    {"copy", KIND_COPY},
+    {"cluster|countkeysinslot", KIND_SLOT},
+    {"cluster|getkeysinslot", KIND_SLOT},
+    {"move", KIND_REFUSED},
     {"swapdb", KIND_REFUSED},
 };
 

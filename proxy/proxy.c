@@ -14,6 +14,9 @@ static void run_local(struct client *c, const struct admitted *a, const struct c
 {
     struct call *k;
     struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
+    if (k != NULL) {
+        k->silent = false; /* the session layer leaves out what must not be seen */
+    }
     uint32_t token = c->token++;
     enum session_result r = session_command(&c->s, a, q->argv, (int)q->argc, out, token);
     c->pw->stats.local++;
@@ -26,6 +29,7 @@ static void run_local(struct client *c, const struct admitted *a, const struct c
     if (k == NULL) {
         k = call_open(c, a, (int)q->argc);
     }
+    k->silent = false;
     k->later = true;
     k->part = token;
 }

@@ -91,7 +91,7 @@ struct client {
     struct shard_waiter waiter;
 };
 
-#define WINDOW_FIRST 256u
+#define WINDOW_FIRST 128u
 #define WINDOW_MAX 4096u
 
 struct proxy_worker {
@@ -175,6 +175,8 @@ enum taken forward(struct client *c, const struct admitted *a, const struct conn
                    enum kind kind);
 /* The client waits until this link has room. */
 enum taken stall_on(struct client *c, struct shard_link *l);
+/* Answers with an error that is known at once; text starts with its code. */
+enum taken answer_error(struct client *c, const struct admitted *a, int argc, const char *text);
 /* Answers that a node cannot be reached. */
 enum taken answer_down(struct client *c, const struct admitted *a, int argc, const char *why);
 /* A splittable command whose keys are all at one endpoint: every step-th argument is a key. */

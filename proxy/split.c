@@ -70,8 +70,8 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
 {
     struct proxy_worker *pw = c->pw;
     struct plan p = {.step = kind == KIND_MSET ? 2 : 1};
-    if ((q->argc - 1) % p.step != 0) { /* MSET with an odd argument: any node says so */
-        return forward(c, a, q, KIND_ANY);
+    if ((q->argc - 1) % p.step != 0) {
+        return answer_error(c, a, (int)q->argc, "ERR wrong number of arguments for 'mset' command");
     }
     p.keys = (q->argc - 1) / p.step;
     unsigned first = route_slot(pw->route, slot_of(q->argv[1]));

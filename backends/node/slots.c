@@ -48,8 +48,14 @@ static bool check_many(struct node_worker *nw, const struct cmd *cmd, const stru
     int n = cmd_get_keys(cmd, argv, argc, idx, argc);
     bool ok = true;
     unsigned first = n > 0 ? slot_of_inner(argv[idx[0]]) : 0;
+    bool split = (cmd->flags & CMD_SPLIT) != 0; /* each key on its own: any of ours will do */
     for (int i = 1; ok && i < n; i++) {
-        ok = slot_of_inner(argv[idx[i]]) == first;
+        unsigned slot = slot_of_inner(argv[idx[i]]);
+        if (split && !owns(nw, slot)) {
+            first = slot;
+            break;
+        }
+        ok = split || slot == first;
     }
     if (idx != small) {
         mem_free(idx);

@@ -95,6 +95,10 @@ static void a_cursor_walks_through_all_endpoints(void **state)
     /* the last is done */
     assert_true(compose_scan(&out, SPAN_LIT("*2\r\n$1\r\n0\r\n*0\r\n"), 3, 4));
     assert_bytes(&out, "*2\r\n$1\r\n0\r\n*0\r\n");
+
+    /* one that does not exist */
+    assert_true(compose_scan(&out, SPAN_LIT("*2\r\n$2\r\n17\r\n*0\r\n"), 4, 4));
+    assert_bytes(&out, "*2\r\n$1\r\n0\r\n*0\r\n");
 }
 
 static void cursors_come_apart_as_they_were_joined(void **state)
