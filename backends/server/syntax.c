@@ -279,7 +279,7 @@ static bool parse_bare_choice(struct parser *ps, struct seq *q)
 {
     const char *p = ps->p;
     size_t n = word_length(p);
-    if (n == 0 || p[n] != '|' || !is_token(p, n) || word_length(p + n + 1) == 0) {
+    if (n == 0 || p[n] != '|' || word_length(p + n + 1) == 0) {
         return false;
     }
     struct seq all = {0};
