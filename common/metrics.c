@@ -317,7 +317,9 @@ void metrics_prometheus(struct metrics *m, struct buf *out)
     static const char *const types[] = {"counter", "gauge", "gauge", "histogram"};
     pthread_mutex_lock(&m->lock);
     if (!m->sorted) {
-        qsort(m->list, m->n, sizeof *m->list, by_name);
+        if (m->n != 0) {
+            qsort(m->list, m->n, sizeof *m->list, by_name);
+        }
         m->sorted = true;
     }
     for (size_t i = 0; i < m->n;) {

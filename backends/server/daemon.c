@@ -378,7 +378,7 @@ int server_main(const struct server_ops *ops, int argc, char **argv)
         goto out_cfg;
     }
     struct server_settings *set =
-        (struct server_settings *)((char *)(uintptr_t)cfg_settings(sv.cfg) + ops->server_offset);
+        (void *)((char *)(uintptr_t)cfg_settings(sv.cfg) + ops->server_offset);
     if (prepare(&sv, set, &why) != OK) {
         (void)fprintf(stderr, "%s: %s\n", ops->name, why.text);
         log_warning("%s", why.text);

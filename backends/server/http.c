@@ -43,16 +43,13 @@ static void on_metrics(struct evhttp_request *req, void *arg)
     metrics_prometheus(h->sv->metrics, &out);
     buf_addf(&out,
              "# HELP halcyon_up 1 while the process runs.\n# TYPE halcyon_up gauge\nhalcyon_up 1\n"
-             "# HELP halcyon_connections Client connections.\n# TYPE halcyon_connections gauge\n"
-             "halcyon_connections %u\n"
              "# HELP halcyon_memory_bytes Memory of the process.\n"
              "# TYPE halcyon_memory_bytes gauge\n"
              "halcyon_memory_bytes{kind=\"allocated\"} %llu\n"
              "halcyon_memory_bytes{kind=\"resident\"} %llu\n"
              "# HELP halcyon_uptime_seconds Age of the process.\n"
              "# TYPE halcyon_uptime_seconds gauge\nhalcyon_uptime_seconds %llu\n",
-             atomic_load(&h->sv->clients), (unsigned long long)m.allocated,
-             (unsigned long long)m.rss,
+             (unsigned long long)m.allocated, (unsigned long long)m.rss,
              (unsigned long long)((clk_mono_ns() - h->sv->start_mono_ns) / 1000000000u));
     answer(req, HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", buf_head(&out),
            buf_used(&out));

@@ -10,6 +10,7 @@
 #include "backends/server/acl.h"
 #include "backends/server/server.h"
 #include "backends/server/slowlog.h"
+#include "common/metrics.h"
 
 /* What the files of backends/server share among themselves. Nobody else includes this. */
 
@@ -142,6 +143,9 @@ struct worker_private {
     uint64_t max_in_buf, max_out_buf; /* client_recent_max_* */
     struct slowlog slow;
     struct late_log late;
+    /* copies for the metrics thread, made every tick */
+    struct counter seen_commands, seen_connections, seen_rejected, seen_errors, seen_in, seen_out;
+    struct gauge seen_clients;
     struct listener **listeners;
     size_t listener_count;
 };

@@ -220,7 +220,7 @@ void worker_apply_settings(struct worker *w)
     }
     cfg_snapshot(w->server->cfg, w->settings);
     const struct server_settings *set =
-        (const struct server_settings *)((const char *)w->settings + ops->server_offset);
+        (const void *)((const char *)w->settings + ops->server_offset);
     w->set = set;
     p->slow_us = set->slowlog_log_slower_than;
     p->precise = p->slow_us >= 0 && p->slow_us < SESSION_PRECISE_US;
@@ -279,6 +279,49 @@ static void note_peak(struct server *sv)
     }
 }
 
+static void show(struct worker_private *p, uint64_t in, uint64_t out)
+{
+    /* relaxed: numbers for a human, in no order with anything else */
+    atomic_store_explicit(&p->seen_commands.v, p->commands, memory_order_relaxed);
+    atomic_store_explicit(&p->seen_connections.v, p->connections, memory_order_relaxed);
+    atomic_store_explicit(&p->seen_rejected.v, p->rejected_conn, memory_order_relaxed);
+    atomic_store_explicit(&p->seen_errors.v, p->errors_total, memory_order_relaxed);
+    atomic_store_explicit(&p->seen_in.v, in, memory_order_relaxed);
+    atomic_store_explicit(&p->seen_out.v, out, memory_order_relaxed);
+    gauge_set(&p->seen_clients, p->session_count);
+}
+
+static void register_metrics(struct worker *w)
+{
+    struct metrics *m = w->server->metrics;
+    struct worker_private *p = w->priv;
+    char label[32];
+    (void)snprintf(label, sizeof label, "worker=\"%u\"", w->index);
+    metrics_counter(m, "halcyon_commands_total", label, "Requests taken from clients.",
+                    &p->seen_commands);
+    metrics_counter(m, "halcyon_connections_total", label, "Connections accepted.",
+                    &p->seen_connections);
+    metrics_counter(m, "halcyon_connections_rejected_total", label,
+                    "Connections refused: maxclients, protected mode.", &p->seen_rejected);
+    metrics_counter(m, "halcyon_error_replies_total", label, "Error replies.", &p->seen_errors);
+    metrics_counter(m, "halcyon_net_input_bytes_total", label, "Bytes read from clients.",
+                    &p->seen_in);
+    metrics_counter(m, "halcyon_net_output_bytes_total", label, "Bytes written to clients.",
+                    &p->seen_out);
+    metrics_gauge(m, "halcyon_connected_clients", label, "Connections open.", &p->seen_clients);
+}
+
+static void drop_metrics(struct worker *w)
+{
+    struct worker_private *p = w->priv;
+    const void *const all[] = {&p->seen_commands, &p->seen_connections, &p->seen_rejected,
+                               &p->seen_errors,   &p->seen_in,          &p->seen_out,
+                               &p->seen_clients};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        metrics_drop(w->server->metrics, all[i]);
+    }
+}
+
 static void tick(void *arg)
 {
     struct worker *w = arg;
@@ -296,6 +339,7 @@ static void tick(void *arg)
         sample(&p->in, in, elapsed);
         sample(&p->out, out, elapsed);
     }
+    show(p, in, out);
     note_late(w, elapsed);
     if (w->index == 0 && p->ticks++ % 10 == 0) {
         note_peak(w->server);
@@ -323,6 +367,7 @@ enum err worker_init(struct worker *w, struct errmsg *why)
     }
     p->acl = acl_get(&w->server->acl);
     worker_apply_settings(w);
+    register_metrics(w);
     p->tick = loop_timer_new(w->loop, tick, w);
     p->last_tick_ns = clk_mono_ns();
     loop_timer_start(p->tick, TICK_US);
@@ -335,6 +380,7 @@ void worker_deinit(struct worker *w)
     if (p == NULL) {
         return;
     }
+    drop_metrics(w);
     loop_timer_free(p->tick);
     loop_timer_free(p->pause_timer);
     if (w->loop != NULL) {

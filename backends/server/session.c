@@ -170,7 +170,7 @@ enum admit session_admit(struct session *s, const struct span *argv, int argc, s
     s->commands++;
     p->commands++;
     a->refusal = REFUSE_NOT;
-    a->count = &slot->pub;
+    a->count = (struct cmd_counters *)slot; /* its first member */
     a->silent = false;
     if (unlikely(s->reply_mode != REPLY_ON)) {
         a->silent = true;

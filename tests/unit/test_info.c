@@ -123,7 +123,9 @@ static char *info_text(const char *section)
     info_collect(&w, sum);
     info_write(&w, sum, &o);
     assert_true(buf_used(&o.text) < sizeof text);
-    memcpy(text, buf_head(&o.text), buf_used(&o.text));
+    if (buf_used(&o.text) != 0) {
+        memcpy(text, buf_head(&o.text), buf_used(&o.text));
+    }
     text[buf_used(&o.text)] = '\0';
     buf_free(&o.text);
     info_sum_free(sum);
