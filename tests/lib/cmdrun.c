@@ -189,7 +189,10 @@ static void run_request(struct cmdrun *r, const struct span *argv, int argc)
     if (!cmd_check_arity(cmd, argc, &out)) {
         return;
     }
-    must(cmd->handler != NULL);
+    if (cmd->handler == NULL) {
+        resp_error(&out, "ERR this command needs a session");
+        return;
+    }
     int idx[ARGS_MAX];
     struct span inner[ARGS_MAX];
     struct buf mem[ARGS_MAX];
