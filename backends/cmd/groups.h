@@ -3,8 +3,8 @@
 
 #include "backends/cmd/cmd.h"
 
-/* The arrays of rows that make up the command table: one per file of commands, each ended by a row whose name is NULL.
- * To add a file: define `const struct cmd cmds_x[] = {..., {0}};` and add X(x) here. */
+/* The arrays of rows that make up the command table: one per file of commands, each ended by a row
+ * whose name is NULL. To add a file: define `const struct cmd cmds_x[] = {..., {0}};` and add X(x) here. */
 #define CMD_GROUPS(X) \
     X(string) \
     X(generic) \

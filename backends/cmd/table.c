@@ -6,7 +6,6 @@
  * written afterwards: any thread may look up. */
 #include "backends/cmd/cmd.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "backends/cmd/groups.h"
@@ -79,16 +78,17 @@ static inline uint32_t hash_words(const struct name_words *n, size_t len)
     return (uint32_t)(h >> 40) & (SLOTS - 1);
 }
 
-static inline char lower(char c)
+static inline unsigned char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    unsigned char u = (unsigned char)c;
+    return u >= 'A' && u <= 'Z' ? u | 0x20u : u;
 }
 
 /* name is lower case already */
 static bool same_name(const char *name, struct span s)
 {
     for (size_t i = 0; i < s.len; i++) {
-        if (lower(s.p[i]) != name[i]) {
+        if (lower(s.p[i]) != (unsigned char)name[i]) {
             return false;
         }
     }
@@ -120,12 +120,12 @@ static void add_row(const struct cmd *cmd)
 
 __attribute__((constructor)) static void collect(void)
 {
-    for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
+    for (size_t g = 0; g < sizeof groups / sizeof(const struct cmd *); g++) {
         for (const struct cmd *cmd = groups[g]; cmd->name != NULL; cmd++) {
             add_row(cmd);
         }
     }
-    qsort(rows, row_count, sizeof rows[0], by_name);
+    qsort(rows, row_count, sizeof(const struct cmd *), by_name);
 }
 
 static const struct cmd *find_sub(const struct cmd *cmd, struct span name)
@@ -214,17 +214,23 @@ static const char *text_of(struct span s)
     return s.p == NULL ? "" : s.p;
 }
 
+static void unknown_subcommand(const struct cmd *container, struct span sub, struct resp_out *out)
+{
+    char name[NAME_MAX_LEN];
+    size_t len = strlen(container->name);
+    for (size_t i = 0; i <= len; i++) {
+        char c = container->name[i];
+        name[i] = (char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+    }
+    resp_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", shown(sub, 128), text_of(sub),
+                name);
+}
+
 void cmd_unknown(const struct span *argv, int argc, struct resp_out *out)
 {
     const struct cmd *container = cmd_find(argv[0]);
     if (container != NULL && container->subs != NULL && argc >= 2) {
-        char name[NAME_MAX_LEN];
-        size_t len = strlen(container->name);
-        for (size_t i = 0; i <= len; i++) {
-            name[i] = (char)toupper((unsigned char)container->name[i]);
-        }
-        resp_errorf(out, "ERR unknown subcommand '%.*s'. Try %s HELP.", shown(argv[1], 128),
-                    text_of(argv[1]), name);
+        unknown_subcommand(container, argv[1], out);
         return;
     }
     char args[160];

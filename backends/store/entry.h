@@ -3,7 +3,8 @@
 
 #include "backends/store/store.h"
 
-/* Layout of an entry: inside backends/store only (and backends/cmd/ctx.c, which every command comes through).
+/* Layout of an entry: inside backends/store only (and backends/cmd/ctx.c, which every command comes
+ * through).
  *
  *   header 16 | value pointer 8? | expiry 8? | generation 8? | key length 8? | key | short string
  * value
@@ -37,32 +38,39 @@ struct big {
 
 static inline size_t ent_fields_size(unsigned flags)
 {
-    /* 8 for each of four bits; a table in a constant, because the portable population count is a call */
+    /* 8 for each of four bits; a table in a constant, because the portable population count is a
+     * call */
     return 8u * (0x4332322132212110u >> ((flags & ENT_FIELDS) >> 1) * 4 & 15u);
 }
 
-/* Where a field is: behind those before it in the order above. */
-static inline char *ent_field(const struct entry *e, unsigned flag)
+/* Where a field is in the body: behind those before it in the order above. */
+static inline size_t ent_field_at(const struct entry *e, unsigned flag)
 {
-    return (char *)(uintptr_t)e->body + ent_fields_size(e->flags & (flag - 1));
+    return ent_fields_size(e->flags & (flag - 1));
 }
 
 static inline uint64_t ent_field_u64(const struct entry *e, unsigned flag)
 {
     uint64_t v = 0;
-    memcpy(&v, ent_field(e, flag), sizeof v);
+    memcpy(&v, e->body + ent_field_at(e, flag), sizeof v);
     return v;
 }
 
 static inline void ent_set_field_u64(struct entry *e, unsigned flag, uint64_t v)
 {
-    memcpy(ent_field(e, flag), &v, sizeof v);
+    memcpy(e->body + ent_field_at(e, flag), &v, sizeof v);
 }
 
 static inline struct span ent_key(const struct entry *e)
 {
     size_t len = (e->flags & ENT_LONGKEY) == 0 ? e->klen : ent_field_u64(e, ENT_LONGKEY);
     return span_of(e->body + ent_fields_size(e->flags), len);
+}
+
+/* For writing the key, and the short value behind it. */
+static inline char *ent_key_bytes(struct entry *e)
+{
+    return e->body + ent_fields_size(e->flags);
 }
 
 static inline bool ent_key_is(const struct entry *e, struct span key)

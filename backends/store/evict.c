@@ -65,37 +65,41 @@ static void pool_add(struct store *s, uint64_t score, uint64_t hash)
     s->pool_count++;
 }
 
+static size_t sample_bucket(const struct store *s, const struct bucket *b, enum evict_policy policy,
+                            struct entry **out)
+{
+    size_t n = 0;
+    for (unsigned k = 0; k < BUCKET_SLOTS; k++) {
+        __builtin_prefetch(b->slot[k]);
+    }
+    for (unsigned k = 0; k < BUCKET_SLOTS; k++) {
+        bool fits = b->slot[k] != NULL && (!policy_volatile(policy) || slot_expires(b->slot[k]));
+        if (fits && may_evict(s, slot_entry(b->slot[k]), policy)) {
+            out[n++] = slot_entry(b->slot[k]);
+        }
+    }
+    return n;
+}
+
 /* Collects at least SAMPLE_MIN entries that may go, as far as there are any, from a random position
  * on. */
 static size_t sample(const struct store *s, enum evict_policy policy, uint64_t pos,
                      struct entry **out)
 {
     const struct table *t = &s->table;
-    bool only_expiring = policy_volatile(policy);
     size_t n = 0;
     unsigned skip = table_bucket(table_dirent(t, pos)->depth, table_dirent(t, pos)->buckets, pos);
     uint64_t start = table_dirent(t, pos)->seg->prefix;
     uint64_t at = start;
     do {
         const struct seg *seg = table_dirent(t, at)->seg;
-        for (unsigned i = 0; i < seg->buckets && (!only_expiring || seg->expiring != 0); i++) {
-            const struct bucket *b = &seg->b[(i + skip) % seg->buckets];
-            for (unsigned k = 0; k < BUCKET_SLOTS; k++) {
-                __builtin_prefetch(ENTRY_OF(b->slot[k]));
-            }
-            for (unsigned k = 0; k < BUCKET_SLOTS; k++) {
-                bool fits = b->slot[k] != 0 && (!only_expiring || (b->slot[k] & SLOT_EXPIRES) != 0);
-                if (fits && may_evict(s, ENTRY_OF(b->slot[k]), policy)) {
-                    out[n++] = ENTRY_OF(b->slot[k]);
-                }
-            }
-            if (n >= SAMPLE_MIN) {
-                return n;
-            }
+        bool any = seg->expiring != 0 || !policy_volatile(policy);
+        for (unsigned i = 0; any && i < seg->buckets && n < SAMPLE_MIN; i++) {
+            n += sample_bucket(s, &seg->b[(i + skip) % seg->buckets], policy, out + n);
         }
         skip = 0;
         at = seg_end(seg);
-    } while (at != start);
+    } while (at != start && n < SAMPLE_MIN);
     return n;
 }
 

@@ -108,17 +108,17 @@ static size_t free_segment(struct store *s, struct dead_table *d, size_t budget)
     size_t freed = 1;
     for (unsigned at = 0; at < seg->buckets; at++) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            uintptr_t slot = seg->b[at].slot[i];
-            if (slot != 0) {
-                value_free(s, ENTRY_OF(slot));
-                mem_free(ENTRY_OF(slot));
+            char *slot = seg->b[at].slot[i];
+            if (slot != NULL) {
+                value_free(s, slot_entry(slot));
+                mem_free(slot_entry(slot));
                 freed++;
             }
         }
     }
     for (uint32_t i = 0; i < seg->spill_count; i++) {
-        value_free(s, ENTRY_OF(seg->spill[i]));
-        mem_free(ENTRY_OF(seg->spill[i]));
+        value_free(s, slot_entry(seg->spill[i]));
+        mem_free(slot_entry(seg->spill[i]));
     }
     t->count -= seg->count;
     s->dead_keys -= seg->count;

@@ -62,7 +62,8 @@ uint64_t store_hash(const struct store *s, struct span key)
     return table_hash(&s->table, key);
 }
 
-/* A function that only prefetches looks to gcc as if it did nothing, and then its calls are dropped; this is something. */
+/* A function that only prefetches looks to gcc as if it did nothing, and then its calls are
+ * dropped; this is something. */
 #define KEEP() __asm__ volatile("")
 
 void store_prefetch(const struct store *s, uint64_t hash)
@@ -83,7 +84,7 @@ void store_prefetch_entry(const struct store *s, uint64_t hash)
         m = bucket_tag_matches(b, hash);
     }
     if (m != 0) {
-        __builtin_prefetch(ENTRY_OF(b->slot[__builtin_ctzll(m) >> 3]));
+        __builtin_prefetch(slot_entry(b->slot[__builtin_ctzll(m) >> 3]));
     }
     KEEP();
 }
@@ -205,7 +206,7 @@ static struct entry *entry_new(struct store *s, struct span key, unsigned flags,
     ent_set_access(e, access_initial(s));
     memset(e->body, 0, ent_fields_size(flags));
     set_lengths(e, key.len, vlen);
-    memcpy((char *)(uintptr_t)ent_key(e).p, key.p, key.len);
+    memcpy(ent_key_bytes(e), key.p, key.len);
     return e;
 }
 
@@ -231,7 +232,7 @@ static struct entry *reshape(struct store *s, struct entry *e, unsigned fields, 
         }
     }
     set_lengths(n, key.len, vlen);
-    char *to = (char *)(uintptr_t)ent_key(n).p;
+    char *to = ent_key_bytes(n);
     memcpy(to, key.p, key.len);
     if (((flags | e->flags) & ENT_OUT) == 0) {
         memcpy(to + key.len, key.p + key.len, vlen < e->vlen ? vlen : e->vlen);
@@ -243,8 +244,7 @@ static struct entry *reshape(struct store *s, struct entry *e, unsigned fields, 
 
 static char *inline_value(struct entry *e)
 {
-    struct span key = ent_key(e);
-    return (char *)(uintptr_t)key.p + key.len;
+    return ent_key_bytes(e) + ent_key(e).len;
 }
 
 /* Before a new value is written over whatever there is; NULL: there is nothing at all. */

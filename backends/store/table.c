@@ -46,9 +46,9 @@ static inline uint64_t entry_hash(const struct table *t, const struct entry *e)
     return table_hash(t, ent_key(e));
 }
 
-static inline uintptr_t slot_of_entry(const struct entry *e)
+static inline char *slot_of_entry(struct entry *e)
 {
-    return (uintptr_t)e | ((e->flags & ENT_EXPIRE) != 0 ? SLOT_EXPIRES : 0);
+    return (char *)e + ((e->flags & ENT_EXPIRE) != 0 ? SLOT_EXPIRES : 0);
 }
 
 /* ---- segments ---- */
@@ -73,11 +73,11 @@ static inline unsigned next_bucket(const struct seg *s, unsigned b)
     return b + 1u == s->buckets ? 0 : b + 1u;
 }
 
-static void spill_add(struct seg *s, uintptr_t slot)
+static void spill_add(struct seg *s, char *slot)
 {
     if (s->spill_count == s->spill_cap) {
         s->spill_cap = s->spill_cap == 0 ? 4 : s->spill_cap * 2;
-        s->spill = mem_realloc(s->spill, s->spill_cap * sizeof *s->spill);
+        s->spill = mem_realloc(s->spill, s->spill_cap * sizeof(char *));
     }
     s->spill[s->spill_count++] = slot;
 }
@@ -88,13 +88,13 @@ static inline unsigned free_slot(const struct bucket *b)
 {
     unsigned empty = 1u << BUCKET_SLOTS;
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        empty |= (unsigned)(b->slot[i] == 0) << i;
+        empty |= (unsigned)(b->slot[i] == NULL) << i;
     }
     return (unsigned)__builtin_ctz(empty);
 }
 
 /* Puts a slot into one of the buckets it may lie in. */
-static bool seg_place(struct seg *s, uint64_t hash, uintptr_t slot)
+static bool seg_place(struct seg *s, uint64_t hash, char *slot)
 {
     unsigned home = table_bucket(s->depth, s->buckets, hash);
     unsigned at = home;
@@ -112,13 +112,13 @@ static bool seg_place(struct seg *s, uint64_t hash, uintptr_t slot)
     return false;
 }
 
-static void seg_count(struct seg *s, uintptr_t slot)
+static void seg_count(struct seg *s, char *slot)
 {
     s->count++;
-    s->expiring += (slot & SLOT_EXPIRES) != 0;
+    s->expiring += slot_expires(slot);
 }
 
-static void seg_add(struct seg *s, uint64_t hash, uintptr_t slot)
+static void seg_add(struct seg *s, uint64_t hash, char *slot)
 {
     if (!seg_place(s, hash, slot)) {
         spill_add(s, slot);
@@ -137,19 +137,19 @@ static void seg_pour(const struct table *t, const struct seg *from, struct seg *
     for (unsigned at = 0; at < from->buckets; at++) {
         if (at + 2 < from->buckets) {
             for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-                __builtin_prefetch(ENTRY_OF(from->b[at + 2].slot[i]));
+                __builtin_prefetch(slot_entry(from->b[at + 2].slot[i]));
             }
         }
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            uintptr_t slot = from->b[at].slot[i];
-            if (slot != 0) {
-                uint64_t h = entry_hash(t, ENTRY_OF(slot));
+            char *slot = from->b[at].slot[i];
+            if (slot != NULL) {
+                uint64_t h = entry_hash(t, slot_entry(slot));
                 seg_add(high != NULL && h >= middle ? high : low, h, slot);
             }
         }
     }
     for (uint32_t i = 0; i < from->spill_count; i++) {
-        uint64_t h = entry_hash(t, ENTRY_OF(from->spill[i]));
+        uint64_t h = entry_hash(t, slot_entry(from->spill[i]));
         seg_add(high != NULL && h >= middle ? high : low, h, from->spill[i]);
     }
 }
@@ -298,9 +298,9 @@ static void shrink(struct table *t, struct seg *s)
 static inline struct entry *bucket_find(const struct bucket *b, struct span key, uint64_t hash)
 {
     for (uint64_t m = bucket_tag_matches(b, hash); m != 0; m &= m - 1) {
-        uintptr_t slot = b->slot[__builtin_ctzll(m) >> 3];
-        if (slot != 0 && ent_key_is(ENTRY_OF(slot), key)) {
-            return ENTRY_OF(slot);
+        char *slot = b->slot[__builtin_ctzll(m) >> 3];
+        if (slot != NULL && ent_key_is(slot_entry(slot), key)) {
+            return slot_entry(slot);
         }
     }
     return NULL;
@@ -319,8 +319,8 @@ static __attribute__((noinline)) struct entry *find_over(const struct seg *s, un
     }
     if ((s->b[home].over & BUCKET_SPILLED) != 0) {
         for (uint32_t i = 0; i < s->spill_count; i++) {
-            if (ent_key_is(ENTRY_OF(s->spill[i]), key)) {
-                return ENTRY_OF(s->spill[i]);
+            if (ent_key_is(slot_entry(s->spill[i]), key)) {
+                return slot_entry(s->spill[i]);
             }
         }
     }
@@ -345,9 +345,9 @@ struct entry *table_find_hash(const struct table *t, uint64_t hash)
     unsigned at = table_bucket(s->depth, s->buckets, hash);
     for (unsigned reach = 0; reach < BUCKET_REACH; reach++) {
         for (uint64_t m = bucket_tag_matches(&s->b[at], hash); m != 0; m &= m - 1) {
-            uintptr_t slot = s->b[at].slot[__builtin_ctzll(m) >> 3];
-            if (slot != 0 && entry_hash(t, ENTRY_OF(slot)) == hash) {
-                return ENTRY_OF(slot);
+            char *slot = s->b[at].slot[__builtin_ctzll(m) >> 3];
+            if (slot != NULL && entry_hash(t, slot_entry(slot)) == hash) {
+                return slot_entry(slot);
             }
         }
         at = next_bucket(s, at);
@@ -359,7 +359,7 @@ struct entry *table_find_hash(const struct table *t, uint64_t hash)
 
 void table_insert(struct table *t, uint64_t hash, struct entry *e)
 {
-    uintptr_t slot = slot_of_entry(e);
+    char *slot = slot_of_entry(e);
     t->count++;
     for (;;) {
         struct seg *s = table_dirent(t, hash)->seg;
@@ -375,13 +375,13 @@ void table_insert(struct table *t, uint64_t hash, struct entry *e)
 }
 
 /* The place of an entry: a slot of a bucket or of the spill list. *reach: how far from home. */
-static uintptr_t *find_slot(struct seg *s, uint64_t hash, const struct entry *e, unsigned *reach)
+static char **find_slot(struct seg *s, uint64_t hash, const struct entry *e, unsigned *reach)
 {
     unsigned at = table_bucket(s->depth, s->buckets, hash);
     for (unsigned r = 0; r < BUCKET_REACH; r++) {
         struct bucket *b = &s->b[at];
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (ENTRY_OF(b->slot[i]) == e) {
+            if (slot_entry(b->slot[i]) == e) {
                 *reach = r;
                 return &b->slot[i];
             }
@@ -389,7 +389,7 @@ static uintptr_t *find_slot(struct seg *s, uint64_t hash, const struct entry *e,
         at = next_bucket(s, at);
     }
     for (uint32_t i = 0; i < s->spill_count; i++) {
-        if (ENTRY_OF(s->spill[i]) == e) {
+        if (slot_entry(s->spill[i]) == e) {
             *reach = BUCKET_REACH;
             return &s->spill[i];
         }
@@ -397,11 +397,11 @@ static uintptr_t *find_slot(struct seg *s, uint64_t hash, const struct entry *e,
     unreachable(); /* callers name entries of this table only */
 }
 
-static void spill_remove(const struct table *t, struct seg *s, uintptr_t *slot, unsigned home)
+static void spill_remove(const struct table *t, struct seg *s, char **slot, unsigned home)
 {
     *slot = s->spill[--s->spill_count];
     for (uint32_t i = 0; i < s->spill_count; i++) {
-        if (table_bucket(s->depth, s->buckets, entry_hash(t, ENTRY_OF(s->spill[i]))) == home) {
+        if (table_bucket(s->depth, s->buckets, entry_hash(t, slot_entry(s->spill[i]))) == home) {
             return;
         }
     }
@@ -412,15 +412,15 @@ void table_remove(struct table *t, uint64_t hash, const struct entry *e)
 {
     struct seg *s = table_dirent(t, hash)->seg;
     unsigned reach = 0;
-    uintptr_t *slot = find_slot(s, hash, e, &reach);
+    char **slot = find_slot(s, hash, e, &reach);
     unsigned home = table_bucket(s->depth, s->buckets, hash);
-    s->expiring -= (*slot & SLOT_EXPIRES) != 0;
+    s->expiring -= slot_expires(*slot);
     s->count--;
     t->count--;
     if (reach == BUCKET_REACH) {
         spill_remove(t, s, slot, home);
     } else {
-        *slot = 0;
+        *slot = NULL;
         s->b[home].over = (uint8_t)(s->b[home].over - (reach != 0));
     }
     if ((s->count & 15u) == 0) {
@@ -432,10 +432,10 @@ void table_replace(struct table *t, uint64_t hash, const struct entry *old, stru
 {
     struct seg *s = table_dirent(t, hash)->seg;
     unsigned reach = 0;
-    uintptr_t *slot = find_slot(s, hash, old, &reach);
-    s->expiring -= (*slot & SLOT_EXPIRES) != 0;
+    char **slot = find_slot(s, hash, old, &reach);
+    s->expiring -= slot_expires(*slot);
     *slot = slot_of_entry(e);
-    s->expiring += (*slot & SLOT_EXPIRES) != 0;
+    s->expiring += slot_expires(*slot);
 }
 
 /* ---- walking ---- */
@@ -446,24 +446,24 @@ uint64_t table_gather(const struct table *t, uint64_t pos, struct gather *g)
     unsigned home = table_bucket(s->depth, s->buckets, pos);
     unsigned reach = s->b[home].over == 0 ? 1 : BUCKET_REACH;
     size_t spilled = (s->b[home].over & BUCKET_SPILLED) != 0 ? s->spill_count : 0;
-    size_t most = reach * BUCKET_SLOTS + spilled;
+    size_t most = (size_t)reach * BUCKET_SLOTS + spilled;
     if (g->cap < most) {
         g->cap = most < 64 ? 64 : most;
-        g->e = mem_realloc(g->e, g->cap * sizeof *g->e);
+        g->e = mem_realloc(g->e, g->cap * sizeof(struct entry *));
     }
     size_t near = 0;
     unsigned at = home;
     for (unsigned r = 0; r < reach; r++) {
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (s->b[at].slot[i] != 0) {
-                g->e[near] = ENTRY_OF(s->b[at].slot[i]);
+            if (s->b[at].slot[i] != NULL) {
+                g->e[near] = slot_entry(s->b[at].slot[i]);
                 __builtin_prefetch(g->e[near++]);
             }
         }
         at = next_bucket(s, at);
     }
     for (size_t i = 0; i < spilled; i++) {
-        g->e[near++] = ENTRY_OF(s->spill[i]);
+        g->e[near++] = slot_entry(s->spill[i]);
     }
     g->count = 0;
     for (size_t i = 0; i < near; i++) {

@@ -14,25 +14,25 @@
 #define BUCKET_SLOTS 7u
 #define BUCKET_REACH 4u /* a key lies in its home bucket or one of the next three */
 #define BUCKET_SPILLED                                                                             \
-    0x80u /* bit of over: some key of this home lies in the segment's spill list */
-#define SLOT_EXPIRES ((uintptr_t)1) /* bit of a slot: the entry has an expiry */
+    0x80u               /* bit of over: some key of this home lies in the segment's spill list */
+#define SLOT_EXPIRES 1u /* lowest bit of a slot: the entry has an expiry */
 
 struct bucket {
-    uintptr_t slot[BUCKET_SLOTS]; /* entry pointer and SLOT_EXPIRES; 0: empty */
-    uint8_t tag[BUCKET_SLOTS];    /* low byte of the hash */
-    uint8_t over;                 /* how many keys of this home lie in later buckets */
+    char *slot[BUCKET_SLOTS];  /* entry pointer and SLOT_EXPIRES; NULL: empty */
+    uint8_t tag[BUCKET_SLOTS]; /* low byte of the hash */
+    uint8_t over;              /* how many keys of this home lie in later buckets */
 };
 _Static_assert(sizeof(struct bucket) == 64, "a bucket is a cache line");
 
 struct seg {
     uint64_t prefix; /* first hash of its range */
-    uintptr_t *spill;
+    char **spill;
     uint32_t spill_count, spill_cap;
     uint32_t count;    /* entries, spilled ones included */
     uint32_t expiring; /* of them with an expiry */
     uint8_t depth;     /* its range is 2^(64 - depth) hashes */
     uint8_t buckets;
-    char pad[64 - 8 - sizeof(uintptr_t *) - 16 - 2];
+    char pad[64 - 8 - sizeof(char **) - 16 - 2];
     struct bucket b[];
 };
 _Static_assert(sizeof(struct seg) == 64, "the head of a segment is a cache line");
@@ -50,7 +50,15 @@ struct table {
     uint32_t at_depth[65]; /* segments by depth */
 };
 
-#define ENTRY_OF(slot) ((struct entry *)((slot) & ~SLOT_EXPIRES))
+static inline bool slot_expires(const char *slot)
+{
+    return ((uintptr_t)slot & SLOT_EXPIRES) != 0;
+}
+
+static inline struct entry *slot_entry(char *slot)
+{
+    return (struct entry *)(void *)(slot - ((uintptr_t)slot & SLOT_EXPIRES));
+}
 
 void table_init(struct table *t, uint64_t seed);
 void table_free(struct table *t); /* segments and directory, not the entries */

@@ -24,13 +24,25 @@ uint64_t store_scan(struct store *s, uint64_t cursor, size_t count, store_scan_f
     return pos >> CURSOR_SHIFT;
 }
 
-static bool random_fits(const struct store *s, uintptr_t slot, int db, bool with_expiry)
+static bool random_fits(const struct store *s, char *slot, int db, bool with_expiry)
 {
-    if (slot == 0 || (with_expiry && (slot & SLOT_EXPIRES) == 0)) {
+    if (slot == NULL || (with_expiry && !slot_expires(slot))) {
         return false;
     }
-    const struct entry *e = ENTRY_OF(slot);
+    const struct entry *e = slot_entry(slot);
     return entry_live(s, e) && (db < 0 || key_db(ent_key(e)) == (unsigned)db);
+}
+
+static struct entry *first_in(const struct store *s, const struct seg *seg, int db,
+                              bool with_expiry)
+{
+    for (unsigned i = 0; i < seg->buckets * BUCKET_SLOTS; i++) {
+        char *slot = seg->b[i / BUCKET_SLOTS].slot[i % BUCKET_SLOTS];
+        if (random_fits(s, slot, db, with_expiry)) {
+            return slot_entry(slot);
+        }
+    }
+    return NULL;
 }
 
 /* The first entry that fits from a position on, around the whole table. */
@@ -40,12 +52,10 @@ static struct entry *first_from(const struct store *s, uint64_t pos, int db, boo
     uint64_t at = start;
     do {
         const struct seg *seg = table_dirent(&s->table, at)->seg;
-        for (unsigned b = 0; b < seg->buckets && (seg->expiring != 0 || !with_expiry); b++) {
-            for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-                if (random_fits(s, seg->b[b].slot[i], db, with_expiry)) {
-                    return ENTRY_OF(seg->b[b].slot[i]);
-                }
-            }
+        struct entry *e =
+            with_expiry && seg->expiring == 0 ? NULL : first_in(s, seg, db, with_expiry);
+        if (e != NULL) {
+            return e;
         }
         at = seg_end(seg);
     } while (at != start);
@@ -66,9 +76,9 @@ struct entry *store_random(struct store *s, int db, uint64_t *rng, bool with_exp
         const struct seg *seg = table_dirent(&s->table, r)->seg;
         uint64_t pick = store_random_u64(rng);
         unsigned b = (unsigned)((uint32_t)pick * (uint64_t)seg->buckets >> 32);
-        uintptr_t slot = seg->b[b].slot[(pick >> 32) % BUCKET_SLOTS];
+        char *slot = seg->b[b].slot[(pick >> 32) % BUCKET_SLOTS];
         if (random_fits(s, slot, db, with_expiry)) {
-            return ENTRY_OF(slot);
+            return slot_entry(slot);
         }
     }
     return first_from(s, store_random_u64(rng), db, with_expiry);
@@ -81,6 +91,17 @@ struct entry *store_random(struct store *s, int db, uint64_t *rng, bool with_exp
  * Returns where to go on. */
 typedef bool (*expiring_fn)(void *arg, struct entry *e);
 
+static bool visit_bucket(const struct store *s, const struct bucket *b, expiring_fn fn, void *arg)
+{
+    bool enough = false;
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        if (slot_expires(b->slot[i]) && entry_live(s, slot_entry(b->slot[i]))) {
+            enough |= fn(arg, slot_entry(b->slot[i]));
+        }
+    }
+    return enough;
+}
+
 static uint64_t visit_expiring(const struct store *s, uint64_t pos, expiring_fn fn, void *arg)
 {
     const struct table *t = &s->table;
@@ -90,14 +111,7 @@ static uint64_t visit_expiring(const struct store *s, uint64_t pos, expiring_fn 
         const struct seg *seg = table_dirent(t, pos)->seg;
         unsigned b = table_bucket(seg->depth, seg->buckets, pos);
         for (; seg->expiring != 0 && b < seg->buckets; b++, buckets++) {
-            bool enough = false;
-            for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-                uintptr_t slot = seg->b[b].slot[i];
-                if ((slot & SLOT_EXPIRES) != 0 && entry_live(s, ENTRY_OF(slot))) {
-                    enough |= fn(arg, ENTRY_OF(slot));
-                }
-            }
-            if (enough) {
+            if (visit_bucket(s, &seg->b[b], fn, arg)) {
                 return seg_bucket_start(seg, b + 1);
             }
         }

@@ -22,7 +22,8 @@ static uint64_t roll(void)
 
 static struct store *fresh(bool lfu)
 {
-    struct store_options o = {.seed = {7, 11}, .lfu = lfu, .lfu_log_factor = 10, .lfu_decay_minutes = 1};
+    struct store_options o = {
+        .seed = {7, 11}, .lfu = lfu, .lfu_log_factor = 10, .lfu_decay_minutes = 1};
     rng = 42;
     return store_new(&o);
 }
@@ -460,7 +461,8 @@ static void eviction_spares_hot_busy_and_lasting_keys(void **state)
             store_set_expire(s, e, 5000);
         }
     }
-    static const enum evict_policy policies[] = {EVICT_VOLATILE_LRU, EVICT_VOLATILE_RANDOM, EVICT_ALLKEYS_RANDOM, EVICT_ALLKEYS_LRU};
+    static const enum evict_policy policies[] = {EVICT_VOLATILE_LRU, EVICT_VOLATILE_RANDOM,
+                                                 EVICT_ALLKEYS_RANDOM, EVICT_ALLKEYS_LRU};
     static const unsigned rounds[] = {50, 50, 450, 450};
     for (unsigned p = 0; p < 4; p++) {
         for (unsigned n = 0; n < rounds[p]; n++) {
@@ -538,7 +540,8 @@ static void a_million_keys_fit_the_budget(void **state)
         for (; next < target; next++) {
             char k[32];
             struct span key = key_of(k, next);
-            store_put_string(s, NULL, key, SPAN_LIT("0123456789abcdef0123456789abcdef"), STR_EMBSTR);
+            store_put_string(s, NULL, key, SPAN_LIT("0123456789abcdef0123456789abcdef"),
+                             STR_EMBSTR);
         }
         double each = (double)(mem_thread_used() - before) / next;
         print_message("%u keys: %.1f bytes each\n", next, each);
