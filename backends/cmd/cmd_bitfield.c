@@ -132,6 +132,13 @@ static int64_t sign_extend(uint64_t v, unsigned bits)
     return bits == 64 ? (int64_t)v : (int64_t)(v << (64 - bits)) >> (64 - bits);
 }
 
+/* A signed SET so far below the range that max - want exceeds 63 bits: Redis' subtraction
+ * overflows, and it saturates upwards. */
+static bool far_below(const struct field *f, __int128 want, __int128 max)
+{
+    return f->op == FIELD_SET && f->is_signed && max - want > INT64_MAX;
+}
+
 /* The value that is wanted, brought into the field's range. Returns false if it must not be written
  * (FAIL). */
 static bool fit(const struct field *f, __int128 want, uint64_t *out)
@@ -147,7 +154,7 @@ static bool fit(const struct field *f, __int128 want, uint64_t *out)
         *out = (uint64_t)want; /* the lowest bits are written */
         return true;
     case OVERFLOW_SAT:
-        *out = (uint64_t)(want > max ? max : min);
+        *out = (uint64_t)(want > max || far_below(f, want, max) ? max : min);
         return true;
     case OVERFLOW_FAIL:
         return false;

@@ -140,9 +140,22 @@ static double weighted(const struct zsource *s, double score)
     return isnan(v) ? 0 : v; /* 0 times infinity */
 }
 
+/* The limits while the result is made. A small set has no negative zero (zset.c) but Redis, which
+ * makes results in the large form, shows and aggregates them: where one can arise, the large form
+ * is used here too. */
+static struct zset_limits result_limits(const struct cmd_ctx *c, const struct request *r)
+{
+    bool negative_zero = false;
+    for (int i = 0; i < r->n; i++) {
+        const struct zsource *x = &r->in[i];
+        negative_zero |= x->weight != 1 || (x->z != NULL && !zset_is_packed(x->z));
+    }
+    return negative_zero ? (struct zset_limits){0} : zset_limits_of(c);
+}
+
 static void run_union(struct cmd_ctx *c, const struct request *r, struct zset *to)
 {
-    struct zset_limits l = zset_limits_of(c);
+    struct zset_limits l = result_limits(c, r);
     for (int i = 0; i < r->n; i++) {
         struct zsource_iter it = zsource_iter(&r->in[i]);
         struct zset_item item;
@@ -154,7 +167,7 @@ static void run_union(struct cmd_ctx *c, const struct request *r, struct zset *t
                 continue;
             }
             double both = combine(r, ref.score, score);
-            if (both != ref.score) {
+            if (both != ref.score || signbit(both) != signbit(ref.score)) {
                 zset_update(to, ref, both);
             }
         }
@@ -179,7 +192,7 @@ static bool in_all(const struct request *r, struct span member, double own, doub
 /* Into to (NULL: only counts); gives the number of members. */
 static uint64_t run_inter(struct cmd_ctx *c, const struct request *r, struct zset *to)
 {
-    struct zset_limits l = zset_limits_of(c);
+    struct zset_limits l = result_limits(c, r);
     uint64_t n = 0;
     struct zsource_iter it = zsource_iter(&r->in[0]);
     struct zset_item item;
@@ -211,7 +224,7 @@ static bool in_any_other(const struct request *r, struct span member)
 
 static void run_diff(struct cmd_ctx *c, const struct request *r, struct zset *to)
 {
-    struct zset_limits l = zset_limits_of(c);
+    struct zset_limits l = result_limits(c, r);
     struct zsource_iter it = zsource_iter(&r->in[0]);
     struct zset_item item;
     while (zsource_next(&it, &item)) {
@@ -261,6 +274,8 @@ static void run(struct cmd_ctx *c, struct request *r)
         break;
     }
     if (r->store) {
+        struct zset_limits l = zset_limits_of(c);
+        zset_pack(to, &l);
         resp_int(c->out, (int64_t)zset_count(to));
         collection_store(c, c->argv[1], VAL_ZSET, to);
     } else {

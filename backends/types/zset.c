@@ -345,6 +345,31 @@ uint64_t zset_scan(const struct zset *z, uint64_t cursor, zset_scan_fn fn, void 
     return 0;
 }
 
+void zset_pack(struct zset *z, const struct zset_limits *l)
+{
+    if (!z->is_big || z->big->tree.count > l->entries_max) {
+        return;
+    }
+    struct pack *p = pack_new();
+    struct zset_iter it = zset_iter_at(z, 0, false);
+    struct zset_item item;
+    while (zset_iter_next(&it, &item)) {
+        char text[SCORE_TEXT_MAX];
+        size_t len = score_encode(item.score, text);
+        if (item.member.len > l->value_max || !pack_fits(p, item.member.len + len)) {
+            pack_free(p);
+            return;
+        }
+        p = pack_append(p, item.member);
+        p = pack_append(p, span_of(text, len));
+    }
+    struct zset *gone = mem_alloc(sizeof *gone);
+    *gone = *z;
+    z->pack = p;
+    z->is_big = false;
+    zset_free(gone);
+}
+
 /* ---- as an object ---- */
 
 static const char *ops_encoding(const void *o)
@@ -476,30 +501,6 @@ static bool load_item(const char *p, size_t len, size_t *at, struct zset_item *i
     return true;
 }
 
-/* Goes back to a pack: only while loading, for a set that was dumped from one. */
-static void make_compact(struct zset *z)
-{
-    struct pack *p = pack_new();
-    struct zset_iter it = zset_iter_at(z, 0, false);
-    struct zset_item item;
-    while (zset_iter_next(&it, &item)) {
-        char text[SCORE_TEXT_MAX];
-        size_t len = score_encode(item.score, text);
-        if (!pack_fits(p, item.member.len + len)) {
-            pack_free(p);
-            return; /* too big for one: stays large */
-        }
-        p = pack_append(p, item.member);
-        p = pack_append(p, span_of(text, len));
-    }
-    struct zset old = *z;
-    z->pack = p;
-    z->is_big = false;
-    struct zset *gone = mem_alloc(sizeof *gone);
-    *gone = old;
-    zset_free(gone);
-}
-
 static void *ops_load(const char *p, size_t len, size_t *used)
 {
     if (len < DUMP_HEAD || (uint8_t)p[0] > 1) {
@@ -529,7 +530,7 @@ static void *ops_load(const char *p, size_t len, size_t *used)
         last = item;
     }
     if (p[0] == 0) {
-        make_compact(z);
+        zset_pack(z, &(struct zset_limits){SIZE_MAX, SIZE_MAX});
     }
     *used = at;
     return z;

@@ -57,6 +57,10 @@ void zset_remove(struct zset *z, struct zset_ref ref);
 /* Removes n members from this rank on; start + n <= count. Cost: O(n log count). */
 void zset_remove_ranks(struct zset *z, uint64_t start, uint64_t n);
 
+/* Makes a large set one pack if the limits allow. Only for results under construction: a set in use
+ * never goes back. */
+void zset_pack(struct zset *z, const struct zset_limits *l);
+
 uint64_t zset_rank(const struct zset *z, struct zset_ref ref);
 /* Number of members for which before is true (a first part of the order). Cost: O(log n) if large.
  */
