@@ -102,6 +102,17 @@ static bool visit_bucket(const struct store *s, const struct bucket *b, expiring
     return enough;
 }
 
+static bool visit_spilled(const struct store *s, const struct seg *seg, expiring_fn fn, void *arg)
+{
+    bool enough = false;
+    for (uint32_t i = 0; i < seg->spill_count && !enough; i++) {
+        if (slot_expires(seg->spill[i]) && entry_live(s, slot_entry(seg->spill[i]))) {
+            enough = fn(arg, slot_entry(seg->spill[i]));
+        }
+    }
+    return enough;
+}
+
 static uint64_t visit_expiring(const struct store *s, uint64_t pos, expiring_fn fn, void *arg)
 {
     const struct table *t = &s->table;
@@ -116,7 +127,7 @@ static uint64_t visit_expiring(const struct store *s, uint64_t pos, expiring_fn 
             }
         }
         pos = seg_end(seg);
-        if (pos == first) {
+        if (visit_spilled(s, seg, fn, arg) || pos == first) {
             break;
         }
     }
