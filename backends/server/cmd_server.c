@@ -33,6 +33,7 @@ static void begin_shutdown(void *arg)
 static enum session_result shutdown_cmd(struct call *c)
 {
     bool abort = false;
+    bool now = false;
     int save = 0;
     for (int i = 1; i < c->argc; i++) {
         if (span_is(c->argv[i], "nosave") && save != 1) {
@@ -41,7 +42,9 @@ static enum session_result shutdown_cmd(struct call *c)
             save = 1;
         } else if (span_is(c->argv[i], "abort") && c->argc == 2) {
             abort = true;
-        } else if (!span_is(c->argv[i], "now") && !span_is(c->argv[i], "force")) {
+        } else if (span_is(c->argv[i], "now")) {
+            now = true;
+        } else if (!span_is(c->argv[i], "force")) {
             call_syntax(c);
             return SESSION_DONE;
         }
@@ -57,7 +60,11 @@ static enum session_result shutdown_cmd(struct call *c)
     }
     log_warning("User requested shutdown...");
     struct server *sv = c->s->w->server;
-    loop_post(sv->workers[0].loop, begin_shutdown, sv);
+    if (now) {
+        server_stop(sv, 0);
+    } else {
+        loop_post(sv->workers[0].loop, begin_shutdown, sv);
+    }
     c->s->held = true; /* nothing more is taken from this client, and nothing said */
     return SESSION_DONE;
 }
@@ -98,7 +105,7 @@ static enum session_result debug_sleep(struct call *c)
 
 static enum session_result debug_cmd(struct call *c)
 {
-    if (!c->s->w->set->enable_debug_command) {
+    if (!session_may_debug(c->s)) {
         resp_error(c->out,
                    "ERR DEBUG command not allowed. If the enable-debug-command option is "
                    "set to \"local\", you can run it from a local connection, otherwise you "

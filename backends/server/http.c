@@ -67,7 +67,7 @@ static void on_readyz(struct evhttp_request *req, void *arg)
     struct http *h = arg;
     struct errmsg why = {"not ready"};
     const struct server_ops *ops = h->sv->ops;
-    if (atomic_load(&h->sv->stopping)) {
+    if (atomic_load(&h->sv->draining) || atomic_load(&h->sv->stopping)) {
         answer(req, HTTP_SERVUNAVAIL, "text/plain", "stopping\n", 9);
     } else if (ops->ready != NULL && !ops->ready(h->sv, &why)) {
         struct buf out = {0};

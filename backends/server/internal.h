@@ -122,6 +122,7 @@ struct worker_private {
     size_t req_count;
     int64_t slow_us; /* slowlog-log-slower-than */
     bool precise, track_latency;
+    bool own_clock; /* of the command that runs now */
     /* sessions */
     struct session *first, *last;
     uint32_t session_count, internal_count, blocked_count;
@@ -164,7 +165,7 @@ struct server {
     _Atomic uint64_t next_session_id;
     _Atomic uint64_t next_slow_id;
     _Atomic uint32_t clients; /* all connections, for maxclients */
-    _Atomic bool stopping;
+    _Atomic bool draining, stopping;
     _Atomic int status;
     struct acl acl; /* the one true user list, behind a lock of its own */
     struct http *http;
@@ -190,6 +191,8 @@ bool session_auth_needed(const struct session *s);
 void session_unpark_all(struct worker *w);
 void session_reset(struct session *s); /* RESET */
 void worker_count_error(struct worker *w, struct span reply);
+bool session_is_busy(const struct session *s);   /* replies to come, or output to be written */
+bool session_may_debug(const struct session *s); /* enable-debug-command */
 bool session_is_loopback(const struct session *s);
 struct cmd_slot *worker_slot(struct worker *w, const struct cmd *cmd);
 size_t session_on_batch(struct conn *c, const struct conn_req *reqs, size_t n); /* conn_ops */
@@ -200,6 +203,7 @@ void worker_apply_settings(struct worker *w); /* takes a new snapshot */
 void worker_deinit(struct worker *w);
 enum err worker_listen(struct worker *w, struct errmsg *why);
 void worker_close_all(struct worker *w);
+/* ---- shutdown.c ---- */
 /* SIGTERM, SHUTDOWN; main thread. */
 void server_begin_shutdown(struct server *sv);
 /* Installs the server's present users: sessions point to them, those of deleted users close. */

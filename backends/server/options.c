@@ -12,6 +12,8 @@
 
 static const struct cfg_enum supervised_values[] = {
     {"no", SUPERVISED_NO}, {"systemd", SUPERVISED_SYSTEMD}, {"auto", SUPERVISED_AUTO}, {NULL, 0}};
+static const struct cfg_enum debug_values[] = {
+    {"no", DEBUG_NO}, {"local", DEBUG_LOCAL}, {"yes", DEBUG_YES}, {NULL, 0}};
 static const struct cfg_enum loglevel_values[] = {{"debug", LOG_DEBUG},
                                                   {"verbose", LOG_VERBOSE},
                                                   {"notice", LOG_NOTICE},
@@ -132,8 +134,8 @@ const struct cfg_option server_options[] = {
      "A user: name and rules, as in ACL SETUSER.", check_user, NULL},
     {"acllog-max-len", CFG_INT, CFG_RUNTIME, OFF(acllog_max_len), "128", 0, 1 << 20, NULL,
      "Security", "Entries of ACL LOG.", NULL, NULL},
-    {"enable-debug-command", CFG_BOOL, 0, OFF(enable_debug_command), "no", 0, 0, NULL, "Security",
-     "Allow DEBUG.", NULL, NULL},
+    {"enable-debug-command", CFG_ENUM, 0, OFF(enable_debug_command), "no", 0, 0, debug_values,
+     "Security", "Who may use DEBUG: nobody, clients of this machine, or everybody.", NULL, NULL},
     {"maxclients", CFG_INT, CFG_RUNTIME, OFF(maxclients), "10000", 1, INT32_MAX, NULL, "Limits",
      "Connections at the same time.", NULL, NULL},
     {"maxmemory", CFG_MEMORY, CFG_RUNTIME, OFF(maxmemory), "0", 0, INT64_MAX, NULL, "Limits",

@@ -538,12 +538,3 @@ void server_stop(struct server *sv, int status)
         loop_post(sv->workers[i].loop, stop_worker, &sv->workers[i]);
     }
 }
-
-void server_begin_shutdown(struct server *sv)
-{
-    if (sv->ops->drain != NULL) {
-        sv->ops->drain(sv);
-    } else {
-        server_stop(sv, 0);
-    }
-}

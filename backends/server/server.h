@@ -93,7 +93,8 @@ struct server_ops {
      * atomics only. May be NULL. */
     bool (*ready)(struct server *sv, struct errmsg *why);
     /* SHUTDOWN and SIGTERM, main thread: stop what must stop; call server_stop when drained. NULL:
-     * server_stop at once. */
+     * listeners close, no more requests are taken, open ones are waited for up to shutdown-timeout.
+     */
     void (*drain)(struct server *sv);
     /* CONFIG RESETSTAT, in each worker. May be NULL. */
     void (*reset_stats)(struct worker *w);

@@ -138,12 +138,17 @@ static bool pause_holds(struct session *s, const struct cmd *cmd)
     return true;
 }
 
+bool session_may_debug(const struct session *s)
+{
+    int who = s->w->set->enable_debug_command;
+    return who == DEBUG_YES || (who == DEBUG_LOCAL && session_is_loopback(s));
+}
+
 /* DEBUG belongs to the data commands, but whether it is allowed at all, and SLEEP, are ours. */
 static bool debug_is_local(const struct session *s, const struct cmd_slot *slot,
                            const struct span *argv, int argc)
 {
-    return slot->fn != NULL &&
-           (!s->w->set->enable_debug_command || (argc > 1 && span_is(argv[1], "sleep")));
+    return slot->fn != NULL && (!session_may_debug(s) || (argc > 1 && span_is(argv[1], "sleep")));
 }
 
 enum admit session_admit(struct session *s, const struct span *argv, int argc, struct admitted *a)
@@ -285,7 +290,8 @@ void session_run_begin(struct session *s, const struct admitted *a, const struct
                        int argc)
 {
     struct worker_private *p = s->w->priv;
-    if (unlikely(own_clock(p, a, argv, argc)) || unlikely(p->run_count == CONN_BATCH_MAX)) {
+    p->own_clock = own_clock(p, a, argv, argc);
+    if (unlikely(p->own_clock) || unlikely(p->run_count == CONN_BATCH_MAX)) {
         close_run(s);
         p->mark_ns = clk_mono_ns();
     }
@@ -298,7 +304,7 @@ void session_run_end(struct session *s, const struct admitted *a, const struct s
     if (unlikely(buf_used(out->b) > mark && buf_head(out->b)[mark] == '-')) {
         session_failed(s->w, a->count, span_of(buf_head(out->b) + mark, buf_used(out->b) - mark));
     }
-    if (!own_clock(p, a, argv, argc)) {
+    if (!p->own_clock) {
         add_to_run(p, a->count);
         return;
     }

@@ -141,6 +141,11 @@ static bool has_pending(const struct conn *c)
            (s->w->server->ops->has_pending != NULL && s->w->server->ops->has_pending(s));
 }
 
+bool session_is_busy(const struct session *s)
+{
+    return has_pending(&s->c) || buf_used(&s->c.out) != 0;
+}
+
 static const struct conn_ops conn_ops = {.on_batch = session_on_batch,
                                          .on_close = on_close,
                                          .release = release,

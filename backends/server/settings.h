@@ -20,7 +20,8 @@ struct server_settings {
     char *metrics_bind;
     /* general */
     bool daemonize;
-    int supervised; /* enum server_supervised */
+    int supervised; /* enum server_debug { DEBUG_NO, DEBUG_LOCAL, DEBUG_YES };
+enum server_supervised */
     char *pidfile, *logfile, *dir;
     int loglevel; /* enum log_level */
     int64_t databases;
@@ -35,10 +36,11 @@ struct server_settings {
     int64_t slowlog_log_slower_than, slowlog_max_len, latency_monitor_threshold;
     bool latency_tracking;
     struct cfg_strings latency_percentiles;
-    bool enable_debug_command;
+    int enable_debug_command; /* enum server_debug */
     int64_t shutdown_timeout;
 };
 
+enum server_debug { DEBUG_NO, DEBUG_LOCAL, DEBUG_YES };
 enum server_supervised { SUPERVISED_NO, SUPERVISED_SYSTEMD, SUPERVISED_AUTO };
 
 extern const struct cfg_option server_options[];
