@@ -149,10 +149,12 @@ void part_close(struct proxy_worker *pw, struct call *k)
 /* Splits the request's bytes again: only for requests that were slow. */
 static int request_args(struct span request, struct span *argv, int max)
 {
-    const char *p = request.p;
-    const char *end = p + request.len;
+    if (request.len == 0) {
+        return 0;
+    }
+    const char *end = request.p + request.len;
+    const char *p = memchr(request.p, '\n', request.len);
     int n = 0;
-    p = request.len != 0 ? memchr(p, '\n', request.len) : NULL;
     while (p != NULL && n < max && end - p > 2 && p[1] == '$') {
         size_t len = 0;
         for (p += 2; p < end && *p >= '0' && *p <= '9'; p++) {

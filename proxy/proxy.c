@@ -214,6 +214,10 @@ static void worker_stop(struct worker *w)
     mem_free(pw->endpoint_part);
     mem_free(pw);
     w->data = NULL;
+    if (w->index == 0) { /* every worker has its own hold */
+        cluster_map_drop(server_data(w->server));
+        server_set_data(w->server, NULL);
+    }
 }
 
 static void configured(struct worker *w)
