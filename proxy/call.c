@@ -146,8 +146,7 @@ void part_close(struct proxy_worker *pw, struct call *k)
 
 /* ---- placing ---- */
 
-/* Splits the request's bytes again: only for requests that were slow. */
-static int request_args(struct span request, struct span *argv, int max)
+int request_args(struct span request, struct span *argv, int max)
 {
     if (request.len == 0) {
         return 0;
@@ -316,6 +315,9 @@ void call_placed_later(struct call *k, struct span reply)
 {
     struct client *c = k->c;
     if (c->head == k) {
+        if (k->hold != NULL) {
+            buf_add(&c->s.c.out, buf_head(&k->hold->b), buf_used(&k->hold->b));
+        }
         buf_add(&c->s.c.out, reply.p, reply.len);
         call_give(pop(c));
         place_more(c);
@@ -327,6 +329,19 @@ void call_placed_later(struct call *k, struct span reply)
     }
     buf_add(&k->hold->b, reply.p, reply.len);
     k->state = CALL_DONE;
+}
+
+void call_run_later(struct call *k, const struct admitted *a, const struct span *argv, int argc)
+{
+    struct client *c = k->c;
+    k->silent = false;
+    k->later = true;
+    k->part = c->token++;
+    k->hold = hold_take(k->pw);
+    k->pw->out = (struct resp_out){&k->hold->b, c->s.c.proto};
+    if (session_command(&c->s, a, argv, argc, &k->pw->out, k->part) == SESSION_DONE) {
+        call_placed_later(k, span_of("", 0));
+    }
 }
 
 /* ---- replies that are known at once ---- */

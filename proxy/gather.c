@@ -42,6 +42,7 @@ static void gather_close(struct gather *g)
         part_close(g->pw, g->part[i]);
     }
     buf_free(&g->error);
+    buf_free(&g->request);
     if (g->keys_cap > KEYS_KEPT) {
         mem_free(g->who);
         g->who = NULL;
@@ -147,6 +148,8 @@ static bool compose(struct gather *g, struct resp_out *out)
     case COMPOSE_RANDOMKEY: /* all empty */
         resp_null(out);
         break;
+    case COMPOSE_INFO: /* not composed */
+        break;
     case COMPOSE_AS_IS:
         buf_add(out->b, replies[0].p, replies[0].len);
         break;
@@ -167,6 +170,11 @@ static void part_ended(struct gather *g)
         return;
     }
     struct call *owner = g->owner;
+    if (g->compose == COMPOSE_INFO && owner->c != NULL) {
+        info_collected(g);
+        gather_close(g);
+        return;
+    }
     if (owner->c != NULL) {
         size_t mark = 0;
         struct resp_out *out = call_answer_begin(owner, &mark);

@@ -15,6 +15,7 @@ enum compose {
     COMPOSE_SCAN,      /* one part: its cursor is rewritten */
     COMPOSE_RANDOMKEY, /* one part per partition answered its DBSIZE: one of them is asked for a key
                         */
+    COMPOSE_INFO,      /* the shards' counts are noted, then the session layer answers (info.c) */
     COMPOSE_AS_IS      /* one part: its reply */
 };
 
@@ -30,8 +31,10 @@ struct gather {
     uint32_t part_cap;
     uint16_t *who; /* COMPOSE_ELEMENTS: endpoint of each key, then its part */
     uint32_t keys, keys_cap;
-    unsigned partition; /* COMPOSE_SCAN */
-    struct buf error;   /* of the first part that failed, without '-' and CRLF */
+    unsigned partition;       /* COMPOSE_SCAN */
+    struct buf request;       /* COMPOSE_INFO: the request of the client ... */
+    struct admitted admitted; /* ... and its judgement */
+    struct buf error;         /* of the first part that failed, without '-' and CRLF */
 };
 
 /* Opens the client's call and a gather with room for this many parts and keys. Then add each part
@@ -58,6 +61,9 @@ static inline uint64_t cursor_node(uint64_t cursor)
 {
     return cursor >> CURSOR_PARTITION_BITS;
 }
+
+/* info.c: the parts of a COMPOSE_INFO gather have answered. */
+void info_collected(struct gather *g);
 
 void gather_free_pool(struct proxy_worker *pw);
 

@@ -1,7 +1,9 @@
 /* What INFO says of a proxy beyond what every server says. */
+#include <pthread.h>
 #include <stdio.h>
 
-#include "proxy/proxy.h"
+#include "common/num.h"
+#include "proxy/gather.h"
 
 /* Slots of info_sum.own. */
 enum own {
@@ -29,10 +31,126 @@ enum own {
 
 _Static_assert(OWN_COUNT <= INFO_OWN_MAX, "info_sum.own is too small");
 
+/* ---- what the nodes know ---- */
+
+static pthread_mutex_t counts_lock = PTHREAD_MUTEX_INITIALIZER; /* guards counts */
+static struct node_counts counts;
+
+#define INFO_ARGS_MAX 32
+
+bool info_ask_nodes(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    static const struct span ask[] = {{"INFO", 4}, {"stats", 5}, {"keyspace", 8}};
+    struct proxy_worker *pw = c->pw;
+    if (a->cmd == NULL || a->refusal != REFUSE_NOT || strcmp(a->cmd->name, "info") != 0 ||
+        q->argc > INFO_ARGS_MAX) {
+        return false;
+    }
+    const struct cluster_map *map = pw->route->map;
+    for (unsigned s = 0; s < map->shard_count; s++) {
+        struct shard_link *l =
+            shard_link(pw->pool, route_partition(pw->route, s * map->workers), 2);
+        if (shard_down(l) != NULL || shard_full(l)) {
+            return false;
+        }
+    }
+    struct gather *g = gather_open(c, a, q, COMPOSE_INFO, map->shard_count, 0);
+    g->owner->count = NULL; /* the session layer accounts for it */
+    g->admitted = *a;
+    encode_request(&g->request, 0, q->argv, q->argc, NULL, 0);
+    for (unsigned s = 0; s < map->shard_count; s++) {
+        struct shard_link *l =
+            shard_link(pw->pool, route_partition(pw->route, s * map->workers), 2);
+        encode_request(shard_begin(l), 0, ask, 3, NULL, 0);
+        gather_send(g, l);
+    }
+    gather_opened(g);
+    return true;
+}
+
+/* The number after `name` at the start of a line; 0 if there is none. */
+static uint64_t number_after(struct span text, const char *name)
+{
+    size_t n = strlen(name);
+    const char *p = text.p;
+    const char *end = text.p + text.len;
+    while ((p = memmem(p, (size_t)(end - p), name, n)) != NULL) {
+        if (p == text.p || p[-1] == '\n' || p[-1] == ',') {
+            uint64_t v = 0;
+            for (p += n; p < end && *p >= '0' && *p <= '9'; p++) {
+                v = v * 10 + (uint64_t)(*p - '0');
+            }
+            return v;
+        }
+        p += n;
+    }
+    return 0;
+}
+
+static void add_counts(struct node_counts *sum, struct span text)
+{
+    sum->hits += number_after(text, "keyspace_hits:");
+    sum->misses += number_after(text, "keyspace_misses:");
+    sum->expired += number_after(text, "expired_keys:");
+    sum->evicted += number_after(text, "evicted_keys:");
+    for (unsigned i = 0; i < DB_COUNT; i++) {
+        char name[16];
+        int n = snprintf(name, sizeof name, "\ndb%u:", i);
+        const char *line = memmem(text.p, text.len, name, (size_t)n);
+        const char *end =
+            line == NULL ? NULL : memchr(line + n, '\r', (size_t)(text.p + text.len - line - n));
+        if (end != NULL) {
+            struct span fields = span_of(line + n, (size_t)(end - line - n));
+            uint64_t expires = number_after(fields, "expires=");
+            sum->db[i].keys += number_after(fields, "keys=");
+            sum->db[i].expires += expires;
+            sum->db[i].ttl_ms_sum += expires * number_after(fields, "avg_ttl=");
+        }
+    }
+}
+
+void info_collected(struct gather *g)
+{
+    struct node_counts sum = {0};
+    for (uint32_t i = 0; i < g->parts; i++) {
+        if (g->part[i]->hold != NULL) {
+            add_counts(&sum, buf_span(&g->part[i]->hold->b));
+        }
+    }
+    if (buf_used(&g->error) == 0) {
+        pthread_mutex_lock(&counts_lock);
+        counts = sum;
+        pthread_mutex_unlock(&counts_lock);
+    }
+    struct span argv[INFO_ARGS_MAX];
+    int argc = request_args(buf_span(&g->request), argv, INFO_ARGS_MAX);
+    call_run_later(g->owner, &g->admitted, argv, argc);
+}
+
+static void add_node_counts(struct info_sum *sum)
+{
+    pthread_mutex_lock(&counts_lock);
+    sum->keyspace_hits += counts.hits;
+    sum->keyspace_misses += counts.misses;
+    sum->expired_keys += counts.expired;
+    sum->evicted_keys += counts.evicted;
+    for (unsigned i = 0; i < DB_COUNT; i++) {
+        sum->db[i].keys += counts.db[i].keys;
+        sum->db[i].expires += counts.db[i].expires;
+        sum->db[i].ttl_ms_sum += counts.db[i].ttl_ms_sum;
+    }
+    pthread_mutex_unlock(&counts_lock);
+}
+
+/* ---- what this proxy knows ---- */
+
 void proxy_info_add(struct worker *w, struct info_sum *sum)
 {
     const struct proxy_worker *pw = w->data;
     const struct proxy_stats *s = &pw->stats;
+    if (w->index == 0) {
+        add_node_counts(sum);
+    }
     uint64_t *own = sum->own;
     own[OWN_FORWARDED] += s->forwarded;
     own[OWN_SPLIT] += s->split;

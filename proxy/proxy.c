@@ -95,7 +95,9 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
                 break;
             }
             if (admit == ADMIT_LOCAL) {
-                run_local(c, &a, q);
+                if (!info_ask_nodes(c, &a, q)) {
+                    run_local(c, &a, q);
+                }
                 continue;
             }
         }

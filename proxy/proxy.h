@@ -94,6 +94,14 @@ struct client {
 #define WINDOW_FIRST 128u
 #define WINDOW_MAX 4096u
 
+/* What the shards said last time they were asked for INFO; one per process. */
+struct node_counts {
+    uint64_t hits, misses, expired, evicted;
+    struct {
+        uint64_t keys, expires, ttl_ms_sum;
+    } db[DB_COUNT];
+};
+
 struct proxy_worker {
     struct worker *w;
     const struct proxy_settings *set;
@@ -147,6 +155,10 @@ void call_fail(struct call *k, struct span text, struct span request);
 struct hold *hold_take(struct proxy_worker *pw);
 void hold_give(struct proxy_worker *pw, struct hold *h);
 
+/* Hands a request whose call is open to the session layer. */
+void call_run_later(struct call *k, const struct admitted *a, const struct span *argv, int argc);
+/* Splits a request's bytes into at most max arguments (borrowed from it); returns how many. */
+int request_args(struct span request, struct span *argv, int max);
 /* The session layer's reply to a call that is marked later. */
 void call_placed_later(struct call *k, struct span reply);
 
@@ -204,6 +216,10 @@ enum session_result cluster_command(struct client *c, const struct admitted *a,
                                     uint64_t token);
 
 /* ---- info.c ---- */
+/* INFO: asks the nodes for what only they know (keys, hits, evictions) before the session layer
+ * answers. False: there is no need to, or a node cannot be asked: it answers at once, with what was
+ * known last. */
+bool info_ask_nodes(struct client *c, const struct admitted *a, const struct conn_req *q);
 void proxy_info_add(struct worker *w, struct info_sum *sum);
 void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_out *o);
 

@@ -217,6 +217,29 @@ def order(cluster):
     check(a.sock.recv(1) == b"", "closed after QUIT")
 
 
+def information(c):
+    """INFO knows of the keys in the shards, and keeps its place in a pipeline."""
+    c.command("FLUSHALL")
+    for i in range(20):
+        c.command("SET", "i:%d" % i, "x")
+    c.command("SELECT", "2")
+    c.command("SET", "x", "y", "EX", "1000")
+    c.command("SELECT", "0")
+    c.send(encode("GET", "i:1") + encode("INFO", "keyspace") + encode("PING") + b"info nosuch\r\n" + encode("GET", "i:2"))
+    check(c.reply() == bulk(b"x"), "before INFO")
+    text = c.reply()
+    check(b"\r\ndb0:keys=20,expires=0,avg_ttl=0\r\n" in text and b"\r\ndb2:keys=1,expires=1,avg_ttl=" in text, text)
+    check(c.reply() == b"+PONG\r\n" and c.reply() == b"$0\r\n\r\n" and c.reply() == bulk(b"x"), "after INFO")
+    before = int(c.command("INFO", "stats").split(b"keyspace_misses:")[1].split(b"\r\n")[0])
+    c.command("GET", "nosuch")
+    check(b"keyspace_misses:%d\r\n" % (before + 1) in c.command("INFO", "stats"), "misses of the nodes")
+    c.command("CONFIG", "SET", "slowlog-log-slower-than", "0")
+    c.command("SET", "slow", "log")
+    c.command("CONFIG", "SET", "slowlog-log-slower-than", "10000")
+    check(bulk(b"SET") + bulk(b"slow") + bulk(b"log") in c.command("SLOWLOG", "GET"), c.command("SLOWLOG", "GET"))
+    check(b"\r\nproxy_forwarded:" in c.command("INFO", "everything"), "INFO everything")
+
+
 def bad_input(port):
     good = Conn(port)
     cases = [  # what is sent, what must come before the end of the stream
@@ -384,7 +407,7 @@ def main():
     with Cluster(args.build, proxies=2, shards=2, workers=args.workers) as cluster:
         c = Conn(cluster.port)
         tests = [("splitting", splitting, c), ("resp3", resp3, cluster.port), ("databases", databases, c),
-                 ("scanning", scanning, c), ("cluster_view", cluster_view, cluster), ("order", order, cluster),
+                 ("scanning", scanning, c), ("cluster_view", cluster_view, cluster), ("information", information, c), ("order", order, cluster),
                  ("bad_input", bad_input, cluster.port), ("half_closed", half_closed, cluster.port),
                  ("silent", silent, cluster.port), ("paused", paused, cluster.port), ("deep", deep, cluster.port),
                  ("many", many, cluster.port), ("slow_reader", slow_reader, cluster), ("large", large, cluster)]
