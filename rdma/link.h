@@ -90,6 +90,7 @@ struct transport {
     struct peer *peers[TRANSPORT_PEERS_MAX];
     uint32_t peer_count;
     uint32_t incoming; /* links in LINK_INCOMING */
+    bool sentry;       /* refuses everybody: this member uses another transport */
     uint64_t conn_counter, dial_seq;
     uint64_t random;
     struct transport_stats gone; /* of removed peers, and of calls by nobody */

@@ -251,7 +251,7 @@ static enum refusal judge_identity(const struct transport *t, const struct hello
     if (h->group_hash != name_hash(self->group)) {
         return REFUSE_GROUP;
     }
-    if (h->kind != (uint8_t)t->o.kind) {
+    if (t->sentry || h->kind != (uint8_t)t->o.kind) {
         return REFUSE_KIND;
     }
     if (h->worker != self->worker) {

@@ -102,6 +102,7 @@ static const struct link_ops *ops_of(enum transport_kind kind)
     case TRANSPORT_MEM:
         return &mem_ops;
     case TRANSPORT_RDMA:
+        return &verbs_ops;
     case TRANSPORT_AUTO:
         break;
     }
