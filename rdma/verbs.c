@@ -109,7 +109,9 @@ static void on_route_resolved(struct verbs_link *l)
     struct rdma_conn_param param;
     fill_param(&param, bytes);
     link_said_hello(&l->base);
+    l->calling = true;
     if (l->v->calls->connect(l->id, &param) != 0) {
+        l->calling = false;
         link_lost(&l->base, "cannot connect");
     }
 }
@@ -138,21 +140,54 @@ static void verbs_refuse(struct link *base, enum refusal why)
                               sizeof bytes); /* if it is lost, the caller tries again */
 }
 
-static void verbs_shut(struct link *base)
+static void destroy(struct verbs_link *l)
 {
-    struct verbs_link *l = (struct verbs_link *)base;
     qp_destroy(l);
-    loop_timer_free(l->drain);
-    l->drain = NULL;
     if (l->id != NULL) {
         (void)l->v->calls->destroy_id(l->id);
         l->id = NULL;
     }
 }
 
+/* A call that was not answered yet cannot be taken back on iWARP: destroying its queue pair would
+ * block until the driver's own time limit (10 s). Such a link stays as a zombie, from which nothing
+ * can be delivered, until the connection manager has an answer. Everything else is destroyed here.
+ */
+static void verbs_shut(struct link *base)
+{
+    struct verbs_link *l = (struct verbs_link *)base;
+    loop_timer_free(l->drain);
+    l->drain = NULL;
+    if (l->calling) {
+        l->zombie = true;
+        l->next_zombie = l->v->zombies;
+        l->v->zombies = l;
+    } else {
+        destroy(l);
+    }
+}
+
 static void verbs_reap(struct link *base)
 {
     struct verbs_link *l = (struct verbs_link *)base;
+    if (!l->zombie) {
+        qp_free(l);
+        mem_free(l);
+    }
+}
+
+static void bury(struct verbs_link *l)
+{
+    struct verbs_link **at = &l->v->zombies;
+    while (*at != l) {
+        at = &(*at)->next_zombie;
+    }
+    *at = l->next_zombie;
+    destroy(l);
+    if (l->base.magic == LINK_MAGIC) { /* it died in this turn: its memory goes with verbs_reap */
+        l->zombie = false;
+        return;
+    }
     qp_free(l);
     mem_free(l);
 }
@@ -329,7 +364,13 @@ static void on_cm_ready(int fd, unsigned events, void *arg)
         } else if (e.id == v->listener) {
             log_warning("rdma: listening socket: %s", rdma_event_str(e.type));
         } else if (e.id->context != NULL) {
-            on_link_event(verbs_of(e.id->context), &e);
+            struct verbs_link *l = e.id->context;
+            l->calling = false; /* whatever it is, the call is over (or had not begun) */
+            if (l->zombie) {
+                bury(l);
+            } else {
+                on_link_event(verbs_of(&l->base), &e);
+            }
         }
     }
 }
@@ -339,6 +380,9 @@ static void verbs_close(struct transport *t)
 {
     struct verbs *v = verbs_state(t);
     transport_free(v->sentry);
+    while (v->zombies != NULL) {
+        bury(v->zombies);
+    }
     while (v->devices != NULL) {
         struct verbs_device *d = v->devices;
         v->devices = d->next;

@@ -45,7 +45,8 @@ struct verbs {
     struct loop_io *io;
     struct rdma_cm_id *listener;
     struct verbs_device *devices;
-    struct transport *sentry; /* TCP listener that tells TCP members to change their setting */
+    struct verbs_link *zombies; /* see verbs_shut */
+    struct transport *sentry;   /* TCP listener that tells TCP members to change their setting */
     struct sockaddr_storage from;
     unsigned from_len;
     bool from_any;
@@ -68,8 +69,11 @@ struct verbs_link {
     struct rdma_cm_id *id;
     struct ibv_cq *cq;
     struct ibv_mr *mr;
-    bool has_qp, used;  /* used: something was sent since the last keep-alive */
-    unsigned unacked;   /* completion events */
+    bool has_qp, used; /* used: something was sent since the last keep-alive */
+    unsigned unacked;  /* completion events */
+    bool calling;      /* connect was called and no event has answered it */
+    bool zombie;       /* dead, in v->zombies */
+    struct verbs_link *next_zombie;
     struct hello hello; /* to be said */
 
     char *region; /* receive slabs, then send slabs */

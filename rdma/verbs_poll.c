@@ -115,6 +115,9 @@ static const char *status_text(enum ibv_wc_status status)
     if (status == IBV_WC_RETRY_EXC_ERR) {
         return "the peer's device does not answer";
     }
+    if (status == IBV_WC_WR_FLUSH_ERR) { /* stopped, and not by us */
+        return "closed by the peer";
+    }
     if (status == IBV_WC_RNR_RETRY_EXC_ERR) {
         return "the peer has no receive posted";
     }
@@ -309,8 +312,11 @@ void poll_device_ready(int fd, unsigned events, void *arg)
         start_polling(v);
     }
     while (v->calls->get_cq_event(d->channel, &cq, &context) == 0) {
-        struct verbs_link *l = verbs_of(context);
+        struct verbs_link *l = context;
         l->unacked++;
+        if (l->zombie) {
+            continue;
+        }
         if (l->base.peer != NULL) {
             l->base.peer->stats.wakeups++;
         }
