@@ -537,7 +537,7 @@ static struct rdma_event_channel *create_event_channel(void)
 
 static void destroy_event_channel(struct rdma_event_channel *channel)
 {
-    struct fake_cm *cm = (struct fake_cm *)channel;
+    struct fake_cm *cm = (struct fake_cm *)(void *)channel;
     while (cm->events != NULL) {
         struct fake_event *e = cm->events;
         cm->events = e->next;
@@ -567,7 +567,7 @@ static void push_event(struct fake_id *id, enum rdma_cm_event_type type, const v
 
 static int get_cm_event(struct rdma_event_channel *channel, struct rdma_cm_event **out)
 {
-    struct fake_cm *cm = (struct fake_cm *)channel;
+    struct fake_cm *cm = (struct fake_cm *)(void *)channel;
     struct fake_event *e = cm->events;
     if (e == NULL) {
         clear_fd(channel->fd);
@@ -604,7 +604,7 @@ static struct fake_id *new_id(struct fake_cm *cm, void *id_context)
 
 static int create_id(struct rdma_event_channel *channel, struct rdma_cm_id **out, void *id_context)
 {
-    *out = &new_id((struct fake_cm *)channel, id_context)->id;
+    *out = &new_id((struct fake_cm *)(void *)channel, id_context)->id;
     return 0;
 }
 

@@ -391,7 +391,7 @@ static void busy_polling_delivers_without_wake_ups(void **state)
 {
     (void)state;
     struct pair p;
-    open_pair(&p, &(struct transport_options){.busy_poll_us = 2000});
+    open_pair(&p, &(struct transport_options){.busy_poll_us = 50000});
     meet(&p);
     uint64_t before = stats_of(&p.a).wakeups + stats_of(&p.b).wakeups;
 
@@ -400,7 +400,7 @@ static void busy_polling_delivers_without_wake_ups(void **state)
     }
 
     assert_in_range(stats_of(&p.a).wakeups + stats_of(&p.b).wakeups - before, 0, 100);
-    run_for(p.loop, 50); /* falls asleep, and wakes up */
+    run_for(p.loop, 200); /* falls asleep, and wakes up */
     exchange(&p, 20);
     close_pair(&p);
 }
