@@ -14,6 +14,8 @@ static struct node *node_of(const struct server *sv)
 
 /* ---- start-up ---- */
 
+static struct node process; /* one per process: written by prepare, before the workers start */
+
 /* Without `shard` lines a node with several workers is a cluster of its own: one shard, one
  * replica. */
 static enum err own_map(const struct node_settings *set, struct node *node, struct errmsg *why)
@@ -39,7 +41,7 @@ static enum err own_map(const struct node_settings *set, struct node *node, stru
 static enum err prepare(struct server *sv, struct errmsg *why)
 {
     const struct node_settings *set = cfg_settings(server_cfg(sv));
-    struct node *node = mem_zalloc(sizeof *node);
+    struct node *node = &process;
     server_set_data(sv, node);
     enum err e = cluster_map_new(&set->cluster, 1, &node->map, why);
     if (e == OK && node->map != NULL && set->cluster.node_workers != set->server.workers) {
@@ -138,11 +140,6 @@ static void worker_stop(struct worker *w)
     mem_free(nw->inner_argv);
     mem_free(nw);
     w->data = NULL;
-    if (w->index == 0) { /* the main thread: the others only held the map */
-        struct node *node = node_of(w->server);
-        cluster_map_drop(node->map);
-        node->map = NULL;
-    }
 }
 
 /* ---- sessions ---- */
@@ -244,5 +241,8 @@ int node_main(int argc, char **argv)
         .reset_stats = reset_stats,
         .cluster_enabled = cluster_enabled,
     };
-    return server_main(&ops, argc, argv);
+    int status = server_main(&ops, argc, argv);
+    cluster_map_drop(process.map);
+    process.map = NULL;
+    return status;
 }
