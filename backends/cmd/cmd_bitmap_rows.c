@@ -28,9 +28,10 @@ const struct cmd cmds_bitmap[] = {
      .since = "3.2.0",
      .summary = "Reads and changes integers of any width inside a string",
      .complexity = "O(1) for each subcommand specified",
-     .syntax = "key [GET encoding offset | [OVERFLOW WRAP | SAT | FAIL] <SET encoding offset value "
-               "| INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW WRAP | SAT | "
-               "FAIL] <SET encoding offset value | INCRBY encoding offset increment> ...]]"},
+     .syntax =
+         "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value "
+         "| INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW WRAP | SAT | "
+         "FAIL] <SET encoding offset value | INCRBY encoding offset increment> ...]]"},
     {.name = "bitfield_ro",
      .arity = -2,
      .first_key = 1,

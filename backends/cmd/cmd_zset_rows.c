@@ -134,7 +134,7 @@ const struct cmd cmds_zset[] = {
      .complexity = "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted set, K "
                    "being the number of input sorted sets and M being the number of elements in "
                    "the resulting sorted set.",
-     .syntax = "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] "
+     .syntax = "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] "
                "[WITHSCORES]"},
     {.name = "zintercard",
      .arity = -3,
@@ -163,8 +163,8 @@ const struct cmd cmds_zset[] = {
      .complexity = "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted set, K "
                    "being the number of input sorted sets and M being the number of elements in "
                    "the resulting sorted set.",
-     .syntax = "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | "
-               "MIN | MAX]"},
+     .syntax = "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | "
+               "MIN | MAX>]"},
     {.name = "zlexcount",
      .arity = 4,
      .first_key = 1,
@@ -469,7 +469,7 @@ const struct cmd cmds_zset[] = {
      .summary = "Returns the union of sorted sets",
      .complexity = "O(N)+O(M*log(M)) with N being the sum of the sizes of the input sorted sets, "
                    "and M being the number of elements in the resulting sorted set.",
-     .syntax = "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] "
+     .syntax = "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] "
                "[WITHSCORES]"},
     {.name = "zunionstore",
      .arity = -4,
@@ -485,7 +485,7 @@ const struct cmd cmds_zset[] = {
      .summary = "Stores the union of sorted sets under another key",
      .complexity = "O(N)+O(M log(M)) with N being the sum of the sizes of the input sorted sets, "
                    "and M being the number of elements in the resulting sorted set.",
-     .syntax = "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | "
-               "MIN | MAX]"},
+     .syntax = "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | "
+               "MIN | MAX>]"},
     {.name = NULL},
 };
