@@ -280,7 +280,7 @@ static void run(struct cmd_ctx *c, struct request *r)
         collection_store(c, c->argv[1], VAL_ZSET, to);
     } else {
         reply_all(c, to, r->withscores);
-        zset_free(to);
+        store_lazy_add(c->store, VAL_ZSET, to); /* a large one is freed in slices */
     }
 }
 
