@@ -84,7 +84,7 @@ void store_prefetch_entry(const struct store *s, uint64_t hash)
         m = bucket_tag_matches(b, hash);
     }
     if (m != 0) {
-        __builtin_prefetch(slot_entry(b->slot[__builtin_ctzll(m) >> 3]));
+        __builtin_prefetch(b->slot[__builtin_ctzll(m) >> 3]);
     }
     KEEP();
 }

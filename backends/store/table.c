@@ -137,7 +137,7 @@ static void seg_pour(const struct table *t, const struct seg *from, struct seg *
     for (unsigned at = 0; at < from->buckets; at++) {
         if (at + 2 < from->buckets) {
             for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-                __builtin_prefetch(slot_entry(from->b[at + 2].slot[i]));
+                __builtin_prefetch(from->b[at + 2].slot[i]);
             }
         }
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
@@ -381,7 +381,7 @@ static char **find_slot(struct seg *s, uint64_t hash, const struct entry *e, uns
     for (unsigned r = 0; r < BUCKET_REACH; r++) {
         struct bucket *b = &s->b[at];
         for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            if (slot_entry(b->slot[i]) == e) {
+            if (b->slot[i] != NULL && slot_entry(b->slot[i]) == e) {
                 *reach = r;
                 return &b->slot[i];
             }
