@@ -18,6 +18,9 @@ enum err acl_load_line(struct acl *a, const struct cfg_strings *words, struct er
     if (words->n == 0 || words->v[0][0] == '\0') {
         return errmsg_set(why, ERR_CONFIG, "a user needs a name");
     }
+    if (strchr(words->v[0], ' ') != NULL) {
+        return errmsg_set(why, ERR_CONFIG, "user '%s': names have no blanks", words->v[0]);
+    }
     struct span *rules = mem_alloc((words->n) * sizeof *rules);
     for (size_t i = 1; i < words->n; i++) {
         rules[i - 1] = span_str(words->v[i]);
