@@ -130,6 +130,8 @@ enum err on_value(struct hermes *h, const struct hermes_msg *m)
     if (r == NULL) {
         if (learner) {
             install(h, m);
+        } else if ((m->flags & MSG_FLAG_LIVE) == 0 && ts_id(m->ts) == 0 && !c.live) {
+            floor_raise(h, m->key.slot, ts_version(m->ts)); /* a base that is nothing but a floor I had not heard of */
         } else {
             mark(h, HERMES_MARK_VALUE_REFUSED, &m->key, m->ts, c.ts);
         }

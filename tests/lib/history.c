@@ -150,7 +150,7 @@ bool check_witness(struct hist_op *ops, size_t n, struct hist_fault *fault)
     history_sort(ops, n);
     size_t done = 0;
     for (size_t i = 0; i < n; i++) {
-        if (ops[i].status == HIST_OK) {
+        if (ops[i].status == HIST_OK && ops[i].ts != HIST_NO_TS) {
             calls[done] = &ops[i];
             returns[done] = &ops[i];
             done++;

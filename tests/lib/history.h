@@ -28,6 +28,7 @@ enum hist_status {
 
 #define HIST_ABSENT INT64_MIN
 #define HIST_NEVER UINT64_MAX
+#define HIST_NO_TS UINT64_MAX
 
 struct hist_op {
     uint32_t client; /* operations of one client that overlap were pipelined: they take effect in
@@ -39,7 +40,7 @@ struct hist_op {
     int64_t arg, arg2, ret;
     uint64_t call,
         ret_at;    /* ns on one clock; closed interval. ret_at of an unknown operation is ignored */
-    uint64_t ts;   /* witness: timestamp of the value written or returned; 0: none was told */
+    uint64_t ts;   /* witness: timestamp of the value written or returned; 0: of a key that never was; HIST_NO_TS: none was told */
     uint64_t base; /* witness, RMW: the one it was made from, if has_base */
     bool has_base;
     bool is_write; /* witness: this operation made ts */
@@ -67,7 +68,7 @@ void history_sort(struct hist_op *ops, size_t n);
 /* All three: ops of one key (any order, reordered by the call). True: accepted. */
 /* Order by ts is what the protocol claims: every operation that returned before a call has a ts not
  * above the later one's (below, if that one writes); one ts has one writer and one value;
- * same-client order holds. Failed operations are skipped. O(n log n). */
+ * same-client order holds. Failed ones and those without a ts are skipped. O(n log n). */
 bool check_witness(struct hist_op *ops, size_t n, struct hist_fault *fault);
 /* GET and SET with unique values only; absent is the initial value and never comes back. O(n log n)
  * (Gibbons and Korach 1997). */

@@ -17,11 +17,12 @@
 #include "common/must.h"
 #include "tests/lib/history.h"
 
-#define WINDOW 128u
+#define WINDOW 512u
+#define WORDS (WINDOW / 64)
 
 struct position {
     uint32_t base;
-    uint64_t mask[2];
+    uint64_t mask[WORDS];
     struct hist_value value;
 };
 
@@ -36,6 +37,7 @@ struct search {
     uint32_t known;        /* how many must be in order at the end */
     struct position *seen; /* open addressing; .base UINT32_MAX: empty */
     size_t seen_size, seen_count;
+    bool overflow; /* the window was too small somewhere: a refusal proves nothing */
 };
 
 static bool in_order(const struct position *p, uint32_t i)
@@ -49,15 +51,16 @@ static void put(struct position *p, uint32_t i)
     must(i >= p->base && i - p->base < WINDOW);
     p->mask[(i - p->base) / 64] |= UINT64_C(1) << ((i - p->base) % 64);
     while ((p->mask[0] & 1) != 0) {
-        p->mask[0] = p->mask[0] >> 1 | p->mask[1] << 63;
-        p->mask[1] >>= 1;
+        for (unsigned w = 0; w < WORDS; w++) {
+            p->mask[w] = p->mask[w] >> 1 | (w + 1 < WORDS ? p->mask[w + 1] << 63 : 0);
+        }
         p->base++;
     }
 }
 
 static bool same(const struct position *a, const struct position *b)
 {
-    return a->base == b->base && a->mask[0] == b->mask[0] && a->mask[1] == b->mask[1] &&
+    return a->base == b->base && memcmp(a->mask, b->mask, sizeof a->mask) == 0 &&
            a->value.live == b->value.live && a->value.value == b->value.value &&
            a->value.length == b->value.length;
 }
@@ -65,10 +68,9 @@ static bool same(const struct position *a, const struct position *b)
 static size_t hash(const struct position *p)
 {
     uint64_t h = p->base;
-    const uint64_t parts[] = {p->mask[0], p->mask[1], (uint64_t)p->value.value,
-                              (uint64_t)p->value.length, p->value.live};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        h = (h ^ parts[i]) * UINT64_C(0x9FB21C651E98DF25);
+    const uint64_t parts[] = {(uint64_t)p->value.value, (uint64_t)p->value.length, p->value.live};
+    for (size_t i = 0; i < WORDS + 3; i++) {
+        h = (h ^ (i < WORDS ? p->mask[i] : parts[i - WORDS])) * UINT64_C(0x9FB21C651E98DF25);
         h ^= h >> 29;
     }
     return (size_t)h;
@@ -149,6 +151,9 @@ static bool client_blocks(const struct search *s, const struct position *p, uint
 static bool try_next(struct search *s, struct frame *f, struct position *to)
 {
     uint64_t limit = horizon(s, &f->at);
+    if (f->at.base + WINDOW < s->n && s->ops[f->at.base + WINDOW].call <= limit) {
+        s->overflow = true;
+    }
     for (uint32_t i = f->next; i < s->n && i - f->at.base < WINDOW && s->ops[i].call <= limit;
          i++) {
         const struct hist_op *o = &s->ops[i];
@@ -205,6 +210,7 @@ bool check_search(struct hist_op *ops, size_t n, uint64_t budget, bool *gave_up,
             depth--;
         }
     }
+    *gave_up = *gave_up || (!ok && s.overflow);
     if (!ok && !*gave_up && fault != NULL) {
         *fault =
             (struct hist_fault){"no order of the operations explains the results; stuck at",

@@ -382,20 +382,6 @@ static void check_histories(struct sim *s, struct hist_op *ops, size_t n)
     }
 }
 
-/* Absent has many names (tombstones, floors): the timestamp of the last update at or below the one
- * told. */
-static uint64_t name_absent(const struct hw_applied *sorted, size_t n, uint64_t key, uint64_t ts)
-{
-    uint64_t best = 0;
-    ts = ts_id(ts) == 0 ? ts | TS_ID_MAX : ts; /* a floor covers its whole version */
-    for (size_t i = 0; i < n; i++) {
-        if (sorted[i].key == key && sorted[i].ts <= ts) {
-            best = sorted[i].ts;
-        }
-    }
-    return best;
-}
-
 static void check_final_state(struct sim *s)
 {
     struct hw *w = hw_of(s);
@@ -438,8 +424,8 @@ void hw_judge(struct sim *s)
         h->base = ts_id(h->base) == 0 ? h->base | TS_ID_MAX : h->base; /* a floor */
         bool absent =
             (h->kind == HIST_GET && h->ret == HIST_ABSENT) || (!h->is_write && h->kind != HIST_GET);
-        if (h->status == HIST_OK && absent) {
-            h->ts = name_absent(sorted, n, h->key, h->ts);
+        if (h->status == HIST_OK && absent && ts_id(h->ts) == 0 && h->ts != 0) {
+            h->ts = HIST_NO_TS; /* a floor: other replicas have other names for absent */
         }
         for (size_t j = 0; w->config.hot && h->status == HIST_OK && h->is_write && j < n; j++) {
             if (sorted[j].key == h->key && sorted[j].ts == h->ts) {

@@ -145,6 +145,11 @@ void hw_members_frame(struct sim *s, unsigned from, const uint8_t *frame, size_t
         m->heard[from] = s->now;
         m->caught_up[from] = frame[21] != 0;
     }
+    if (id <= m->used[from]) { /* out already, perhaps before it knew that it was in */
+        uint8_t retired[5];
+        put(put(retired, HW_RETIRED, 1), id, 4);
+        sim_send(s, hw_members_node(w), from, retired, sizeof retired);
+    }
     if (epoch < m->view.epoch) {
         send_view(s, from);
     }
@@ -157,6 +162,16 @@ void hw_members_frame(struct sim *s, unsigned from, const uint8_t *frame, size_t
         p = put(p, t_send, 8);
         p = put(p, id, 4);
         sim_send(s, hw_members_node(w), from, grant, (size_t)(p - grant));
+    }
+}
+
+/* As a new incarnation, a little later. */
+static void come_back(struct sim *s, unsigned node)
+{
+    struct hw_node *n = &hw_of(s)->nodes[node];
+    if (!n->joining) {
+        n->joining = true;
+        sim_at(s, SIM_MS * (5 + sim_choose(s, SITE_MEMBER, 100)), HW_EV_REJOIN, node, n->id);
     }
 }
 
@@ -174,6 +189,8 @@ void hw_members_answer(struct sim *s, unsigned node, const uint8_t *frame, size_
             n->lease_sent = get(frame + 9, 8);
             hw_node_lease(s, node, lease);
         }
+    } else if (frame[0] == HW_RETIRED && len == 5 && (uint32_t)get(frame + 1, 4) == n->id) {
+        come_back(s, node);
     } else if (frame[0] == HW_VIEW && len >= 11) {
         struct view v = {.epoch = get(frame + 1, 8), .members = frame[9], .learners = frame[10]};
         if (view_count(&v) > VIEW_NODES_MAX || len != 11 + 4 * (size_t)view_count(&v)) {
@@ -186,9 +203,8 @@ void hw_members_answer(struct sim *s, unsigned node, const uint8_t *frame, size_
         if (joined || view_index(&v, n->id) >= 0) { /* not the view from before it asked to join */
             hw_node_view(s, node, &v);
         }
-        if (hermes_expelled(n->core) && !n->joining) {
-            n->joining = true;
-            sim_at(s, SIM_MS * (5 + sim_choose(s, SITE_MEMBER, 100)), HW_EV_REJOIN, node, n->id);
+        if (hermes_expelled(n->core)) {
+            come_back(s, node);
         }
     }
 }
@@ -237,10 +253,11 @@ void hw_members_tick(struct sim *s)
         }
         if (m->excluding[i]) {
             m->excluding[i] = false;
+            m->used[i] = m->view_id[i];
             m->view_id[i] = 0;
             change = true;
         }
-        bool fresh = m->view_id[i] == 0 && m->id_of[i] > 0 &&
+        bool fresh = m->view_id[i] == 0 && m->id_of[i] > m->used[i] &&
                      !view_is_member(&m->view, m->id_of[i]) &&
                      !view_is_learner(&m->view, m->id_of[i]) &&
                      s->now <= m->heard[i] + SUSPECT_NS && !m->caught_up[i];

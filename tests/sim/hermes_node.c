@@ -58,7 +58,8 @@ static void limbo_empty(struct hw *w)
 
 void hw_key(struct hermes_key *key, uint64_t index)
 {
-    *key = (struct hermes_key){.hash = (index & 7) * 77,
+    *key = (struct hermes_key){/* some collide */ .hash =
+                                   (index < 16 ? index : index & ~UINT64_C(1)) * 77,
                                .ref = {KEY_REF | (index + 1), 8},
                                .slot = (uint16_t)(index % HW_SLOTS)};
 }
@@ -117,6 +118,7 @@ static int64_t run_effect(struct hw_entry *e, const struct hw_effect *f, uint64_
     }
     if (expired(e, now_ms)) {
         e->v = (struct hist_value){0};
+        e->expire_ms = 0;
     }
     if (f->kind == HW_EXPIRE) {
         return 0;
@@ -560,8 +562,13 @@ static enum err deliver(struct sim *s, unsigned node, const uint8_t *frame, size
     }
     struct hermes_in in = {.kind = HERMES_IN_MSG, .u.msg = &m};
     if (s->verbose) {
-        sim_note(s, "n%u <- %s from %u epoch %llu ts %llu.%u", node, msg_name(m.kind), m.sender,
-                 (unsigned long long)m.epoch, (unsigned long long)ts_version(m.ts), ts_id(m.ts));
+        sim_note(
+            s,
+            "n%u <- %s from %u epoch %llu key %llu ts %llu.%u base %llu.%u held %llu.%u ver %llu",
+            node, msg_name(m.kind), m.sender, (unsigned long long)m.epoch,
+            (unsigned long long)m.key.hash / 77, (unsigned long long)ts_version(m.ts), ts_id(m.ts),
+            (unsigned long long)ts_version(m.base), ts_id(m.base),
+            (unsigned long long)ts_version(m.held), ts_id(m.held), (unsigned long long)m.version);
     }
     enum err e = step(s, node, &in);
     if (blob != 0) {

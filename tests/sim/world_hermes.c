@@ -101,7 +101,7 @@ static void rejoin(struct sim *s, unsigned node, uint32_t id)
     if (!n->joining || n->id != id || !s->nodes[node].up) {
         return;
     }
-    if (s->nodes[node].paused || !hermes_idle(n->core)) {
+    if (s->nodes[node].paused || (hermes_expelled(n->core) && !hermes_idle(n->core))) {
         sim_at(s, 20 * SIM_MS, HW_EV_REJOIN, node, id);
         return;
     }

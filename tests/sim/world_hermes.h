@@ -93,6 +93,7 @@ struct hw_members { /* the membership service */
     bool excluding[HW_REPLICAS_MAX];
     bool caught_up[HW_REPLICAS_MAX];
     uint32_t view_id[HW_REPLICAS_MAX]; /* id in the view, 0: none */
+    uint32_t used[HW_REPLICAS_MAX]; /* largest id that was ever in a view from here: never again */
 };
 
 struct hw_client {
@@ -158,7 +159,7 @@ void hw_key(struct hermes_key *key, uint64_t index);
 uint64_t hw_wall_ms(struct sim *s, unsigned node);
 
 /* ---- hermes_members.c ---- */
-enum hw_frame { HW_RENEW = 0xF0, HW_GRANT, HW_VIEW, HW_REQUEST };
+enum hw_frame { HW_RENEW = 0xF0, HW_GRANT, HW_VIEW, HW_RETIRED, HW_REQUEST };
 void hw_members_init(struct sim *s);
 void hw_members_frame(struct sim *s, unsigned from, const uint8_t *frame,
                       size_t len); /* at the service */
