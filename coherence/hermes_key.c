@@ -350,8 +350,7 @@ void hermes_check_record(const struct hermes *h, const struct record *r)
     if (r->has_pending) {
         must(r->seen == r->pending.ts);
         must(r->pending.ts > r->pending.base);
-        must(!r->pending.rmw || MUTANT(H2_STORE_WITHOUT_BASE) || MUTANT(H3_APPLY_AT_INV) ||
-             MUTANT(H8_NO_FLOOR) || key_base_held(h, &r->key, &m, r->pending.base) ||
+        must(!r->pending.rmw || key_base_held(h, &r->key, &m, r->pending.base) ||
              m.ts > r->pending.base);
     }
     must(!r->own.active || r->has_pending);

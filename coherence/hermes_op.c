@@ -178,6 +178,17 @@ static bool known(enum hermes_op_kind kind)
     return kind >= HERMES_READ && kind <= HERMES_PURGE;
 }
 
+/* A record for an operation of this replica's own. Not the whole table is for those: if every
+ * replica filled its table with updates of different keys, none could take the INV of another, and
+ * all would wait for ever. Half of it, shared out among the view, leaves room for everybody's and
+ * for what departed owners have left behind. */
+static bool room_for_own(const struct hermes *h)
+{
+    uint32_t nodes = view_count(&h->view) == 0 ? 1 : view_count(&h->view);
+    uint32_t share = h->limits.records / (2 * nodes);
+    return h->limits.records - h->free_records < (share == 0 ? 1 : share);
+}
+
 enum err on_op(struct hermes *h, const struct hermes_op *op)
 {
     if (!known(op->kind)) {
@@ -191,7 +202,15 @@ enum err on_op(struct hermes *h, const struct hermes_op *op)
         return on_purge_op(h, op);
     }
     struct record *r = key_find(h, &op->key);
-    if (r == NULL && h->free_records == 0) {
+    struct hermes_meta m;
+    key_meta(h, &op->key, &m);
+    bool expired = m.live && m.expire_ms != 0 && h->wall_ms > m.expire_ms;
+    bool at_once =
+        r == NULL && op->kind == HERMES_READ && !expired; /* the common case needs no record */
+    if (MUTANT(H14_OVERTAKE) && op->kind == HERMES_READ && r != NULL) {
+        at_once = r->state == KEY_WRITE || r->state == KEY_VALID;
+    }
+    if (r == NULL && !at_once && !room_for_own(h)) {
         return ERR_BUSY;
     }
     uint32_t i = op_take(h, op);
@@ -200,20 +219,9 @@ enum err on_op(struct hermes *h, const struct hermes_op *op)
         complete(h, i, HERMES_TRYAGAIN, 0, 0, false);
         return OK;
     }
-    if (MUTANT(H14_OVERTAKE) && op->kind == HERMES_READ && r != NULL &&
-        (r->state == KEY_WRITE || r->state == KEY_VALID)) {
-        struct hermes_meta m;
-        key_meta(h, &op->key, &m);
+    if (at_once) {
         read_now(h, &op->key, &m, i);
         return OK;
-    }
-    if (r == NULL && op->kind == HERMES_READ) { /* the common case needs no record */
-        struct hermes_meta m;
-        key_meta(h, &op->key, &m);
-        if (!m.live || m.expire_ms == 0 || h->wall_ms <= m.expire_ms) {
-            read_now(h, &op->key, &m, i);
-            return OK;
-        }
     }
     r = key_get(h, &op->key);
     if (r->has_pending) {

@@ -131,28 +131,33 @@ enum err on_value(struct hermes *h, const struct hermes_msg *m)
         if (learner) {
             install(h, m);
         } else if ((m->flags & MSG_FLAG_LIVE) == 0 && ts_id(m->ts) == 0 && !c.live) {
-            floor_raise(h, m->key.slot, ts_version(m->ts)); /* a base that is nothing but a floor I had not heard of */
+            floor_raise(
+                h, m->key.slot,
+                ts_version(m->ts)); /* a base that is nothing but a floor I had not heard of */
         } else {
-            mark(h, HERMES_MARK_VALUE_REFUSED, &m->key, m->ts, c.ts);
+            mark(h, HERMES_MARK_ODD_VALUE_REFUSED, &m->key, m->ts, c.ts);
         }
         return OK;
     }
+    bool floor = ts_id(m->ts) == 0 && (m->flags & MSG_FLAG_LIVE) == 0;
+    uint64_t covers =
+        floor ? m->ts | TS_ID_MAX : m->ts; /* nothing up to a floor can commit any more */
     if (r->has_pending && r->pending.ts == m->ts &&
         (!r->pending.rmw || key_base_held(h, &r->key, &c, r->pending.base))) {
         (void)commit_pending(h, r); /* so that an own one gets its reply */
-    } else if (r->has_pending && r->pending.ts > m->ts && r->pending.rmw &&
+    } else if (r->has_pending && r->pending.ts > covers && r->pending.rmw &&
                m->ts > r->pending.base) {
-        mark(h, HERMES_MARK_VALUE_REFUSED, &m->key, m->ts, r->pending.ts);
+        mark(h, HERMES_MARK_ODD_VALUE_REFUSED, &m->key, m->ts, r->pending.ts);
     } else {
         install(h, m);
-        if (ts_id(m->ts) == 0 && (m->flags & MSG_FLAG_LIVE) == 0) {
+        if (floor) {
             open_below_floor(h, r, ts_version(m->ts));
         }
-        if (r->seen < m->ts) {
-            r->seen = m->ts;
-        }
-        if (r->has_pending && r->pending.ts <= m->ts) {
+        if (r->has_pending && r->pending.ts <= covers) {
             key_clear_pending(h, r);
+        }
+        if (!r->has_pending) {
+            r->seen = m->ts;
         }
     }
     pump(h, r);

@@ -199,7 +199,7 @@ void on_pull_end(struct hermes *h, const struct hermes_msg *m)
     }
     uint64_t all = m->seq == 64 ? UINT64_MAX : (UINT64_C(1) << m->seq) - 1;
     if ((t->got & all) != all) {
-        t->deadline = h->now; /* something of it was lost */
+        t->deadline = h->now + jitter(h, h->limits.resend_ns); /* something of it was lost */
         return;
     }
     mark(h, HERMES_MARK_PULL_SLICE_DONE, NULL, t->cursor, m->seq);

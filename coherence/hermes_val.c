@@ -44,7 +44,7 @@ void commit_own_early(struct hermes *h, struct record *r)
     uint64_t generation = r->own.u.generation;
     bool rmw = r->own.u.rmw;
     bool at_base = key_base_held(h, &r->key, &c, r->own.u.base);
-    mark(h, HERMES_MARK_OWN_PROVED, &r->key, ts, at_base);
+    mark(h, HERMES_MARK_ODD_OWN_PROVED, &r->key, ts, at_base);
     if (at_base) {
         h->store.apply(h->store.ctx, &r->key, &r->own.u, op == NIL ? 0 : h->ops[op].op.id);
     }

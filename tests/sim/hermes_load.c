@@ -227,7 +227,8 @@ void hw_reply(struct sim *s, uint32_t i)
     if (o->h.client < HW_CLIENTS_MAX) {
         w->clients[o->h.client].open--;
     }
-    if (o->h.client >= HW_CLIENTS_MAX && o->h.status != HIST_OK && o->result != HERMES_HOT && s->healed) {
+    if (o->h.client >= HW_CLIENTS_MAX && o->h.status != HIST_OK && o->result != HERMES_HOT &&
+        s->healed) {
         sim_fail(s, "after healing, a probe at node %u was not served", o->node);
     }
 }

@@ -87,7 +87,9 @@ void hw_members_init(struct sim *s)
     for (unsigned i = 0; i < w->config.replicas; i++) {
         hw_node_start(s, i, ids[i], true);
         hw_node_view(s, i, &v);
-        hw_renew(s, i);
+        if (!w->scripted) {
+            hw_renew(s, i);
+        }
     }
 }
 

@@ -493,7 +493,7 @@ static enum err step(struct sim *s, unsigned node, struct hermes_in *in)
     return e;
 }
 
-static const struct hermes_limits limits = {.records = 48,
+static const struct hermes_limits limits = {.records = 128,
                                             .ops = 64,
                                             .slots = HW_SLOTS,
                                             .resend_ns = 20 * SIM_MS,
@@ -504,6 +504,7 @@ void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder)
 {
     struct hw *w = hw_of(s);
     struct hw_node *n = &w->nodes[node];
+    struct hermes_limits l = limits;
     if (n->memory == NULL) {
         n->memory = mem_alloc(hermes_size(&limits));
     }
@@ -524,8 +525,11 @@ void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder)
                                  .drop = store_drop,
                                  .scan = store_scan,
                                  .purge = store_purge};
-    struct hermes_limits l = limits;
     l.seed = id;
+    if (w->config.tight) {
+        l.records = 14;
+        l.ops = 8;
+    }
     n->core = hermes_init(n->memory, &l, &store, id, founder);
     sim_note(s, "node %u is incarnation %u%s", node, id, founder ? ", a founder" : "");
 }

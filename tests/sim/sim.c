@@ -502,6 +502,35 @@ void sim_free(struct sim *s)
     mem_free(s);
 }
 
+void sim_begin(struct sim *s)
+{
+    s->step_max = 200000;
+    draw_faults(s);
+    s->world_ops->setup(s);
+}
+
+void sim_advance(struct sim *s, uint64_t ns)
+{
+    uint64_t until = s->now + ns;
+    while (!s->failed && s->heap_count > 0 && s->heap[0]->at <= until) {
+        struct sim_event *e = event_pop(s);
+        s->now = e->at;
+        dispatch(s, e);
+        if (++s->steps > s->step_max) {
+            sim_fail(s, "a storm of messages");
+        }
+    }
+    s->now = until;
+}
+
+void sim_end(struct sim *s)
+{
+    if (!s->failed) {
+        s->world_ops->judge(s);
+    }
+    s->world_ops->teardown(s);
+}
+
 bool sim_run(struct sim *s)
 {
     draw_faults(s);

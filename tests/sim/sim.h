@@ -46,6 +46,8 @@ struct sim_world {
     void (*heal)(struct sim *s); /* the safety phase is over: stop clients, restart who is needed */
     void (*judge)(struct sim *s); /* histories, final state; reports with sim_fail */
     void (*teardown)(struct sim *s);
+    int (*scenarios)(
+        void); /* scripted ones, run before the seeds against each mutant; 0: all passed. Or NULL */
 };
 
 /* How often a class of faults happens in this run, drawn at its start (0 absent, 1 rare, 2 heavy).
@@ -122,6 +124,13 @@ void sim_crash(struct sim *s, unsigned node);
 void sim_restart(struct sim *s, unsigned node);
 void sim_pause(struct sim *s, unsigned node);
 void sim_resume(struct sim *s, unsigned node);
+
+/* One whole run in pieces, by hand: sim_begin, then sim_advance as often as wanted, then sim_end.
+ * No faults but those made with the calls above; the choices all come out 0, so a message takes 20
+ * us. */
+void sim_begin(struct sim *s);
+void sim_advance(struct sim *s, uint64_t ns);
+void sim_end(struct sim *s);
 
 /* ---- for runners ---- */
 struct sim *sim_new(const struct sim_world *w);

@@ -41,6 +41,7 @@ static void draw_config(struct sim *s)
     c->purge = c->del && sim_choose(s, SITE_CONFIG, 2) != 0;
     c->hot = sim_choose(s, SITE_CONFIG, 4) == 3;
     c->expire = sim_choose(s, SITE_CONFIG, 6) == 5;
+    c->tight = sim_choose(s, SITE_CONFIG, 5) == 4;
     c->ops = 200 + sim_choose(s, SITE_CONFIG, 300);
 }
 
@@ -48,7 +49,9 @@ static void setup(struct sim *s)
 {
     struct hw *w = hw_of(s);
     hw_blobs_init(w);
-    draw_config(s);
+    if (!w->scripted) {
+        draw_config(s);
+    }
     s->node_count = w->config.replicas + 2;
     s->fault_nodes = w->config.replicas;
     for (unsigned i = 0; i < s->node_count; i++) {
@@ -58,6 +61,9 @@ static void setup(struct sim *s)
         w->nodes[i].wall_offset_ms = (int64_t)sim_choose(s, SITE_CLOCK, 30);
     }
     hw_members_init(s);
+    if (w->scripted) {
+        return;
+    }
     hw_load_init(s);
     for (unsigned i = 0; i < w->config.replicas; i++) {
         sim_at(s, HW_RENEW_NS / 4 + i * SIM_MS, HW_EV_RENEW, i, 0);
@@ -203,4 +209,5 @@ const struct sim_world world_hermes = {
     .heal = heal,
     .judge = hw_judge,
     .teardown = teardown,
+    .scenarios = scenarios_hermes,
 };

@@ -104,6 +104,7 @@ struct hw_client {
 
 struct hw_config {
     unsigned replicas, clients, keys, pipeline;
+    bool tight; /* tables so small that they overflow */
     bool zipf, mix, del, purge, hot, expire, rmw_heavy;
     uint32_t ops;
 };
@@ -192,5 +193,9 @@ enum hw_event {
     HW_EV_CHAOS
 };
 extern const struct sim_world world_hermes;
+
+/* scenario_hermes.c: scripted runs named after the rules; prints what failed, gives how many did.
+ */
+int scenarios_hermes(void);
 
 #endif
