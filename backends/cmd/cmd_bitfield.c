@@ -3,6 +3,7 @@
 
 #include "backends/cmd/cmd_bitmap.h"
 #include "common/mem.h"
+#include "common/must.h"
 #include "common/num.h"
 
 enum overflow { OVERFLOW_WRAP, OVERFLOW_SAT, OVERFLOW_FAIL };
@@ -115,6 +116,7 @@ static uint64_t get_bits(const char *p, size_t len, uint64_t at, unsigned bits)
 
 static void set_bits(char *p, uint64_t at, unsigned bits, uint64_t value)
 {
+    must(bits >= 1 && bits <= 64);
     for (unsigned done = 0; done < bits;) {
         uint64_t i = at >> 3;
         unsigned room = 8 - (unsigned)(at & 7); /* bits of this byte from `at` on */
@@ -129,7 +131,8 @@ static void set_bits(char *p, uint64_t at, unsigned bits, uint64_t value)
 
 static int64_t sign_extend(uint64_t v, unsigned bits)
 {
-    return bits == 64 ? (int64_t)v : (int64_t)(v << (64 - bits)) >> (64 - bits);
+    must(bits >= 1 && bits <= 64);
+    return (int64_t)(v << (64 - bits)) >> (64 - bits);
 }
 
 /* A signed SET so far below the range that max - want exceeds 63 bits: Redis' subtraction

@@ -137,7 +137,8 @@ static uint8_t step_for(double radius, double lat)
         return GEO_STEP_MAX;
     }
     int step = 1;
-    for (; radius < MERCATOR_MAX; radius *= 2) {
+    while (radius < MERCATOR_MAX) {
+        radius *= 2;
         step++;
     }
     step -= 2;

@@ -160,7 +160,7 @@ static void any_bytes_are_survived(void **state)
         for (size_t i = HLL_HEADER; i < len; i++) {
             rng = rng * 6364136223846793005u + 1442695040888963407u;
             /* long runs of zeros, so that some of it is a whole set of registers */
-            char c = rng >> 60 < 4 ? (char)0x7F : (char)(rng >> 40);
+            unsigned char c = rng >> 60 < 4 ? 0x7F : (unsigned char)(rng >> 40);
             buf_add(&b, &c, 1);
         }
         rng = rng * 6364136223846793005u + 1442695040888963407u;

@@ -45,6 +45,16 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Moves the model's members from `from` on to `to`. */
+static void shift(struct fixture *f, size_t to, size_t from)
+{
+    size_t n = f->n - from;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = to > from ? n - 1 - i : i;
+        f->v[to + k] = f->v[from + k];
+    }
+}
+
 static bool is_before(const struct zmember *a, const struct zmember *b)
 {
     return a->score != b->score ? a->score < b->score
@@ -73,7 +83,7 @@ static struct zmember *add(struct fixture *f, double score, uint64_t id)
     int len = snprintf(text, sizeof text, "m%llu", (unsigned long long)id);
     struct zmember *m = zmember_new(span_of(text, (size_t)len), score);
     size_t at = model_rank(f, m);
-    memmove(f->v + at + 1, f->v + at, (f->n - at) * sizeof f->v[0]);
+    shift(f, at + 1, at);
     f->v[at] = m;
     f->n++;
     ztree_insert(&f->t, m);
@@ -84,8 +94,8 @@ static void take(struct fixture *f, size_t at)
 {
     struct zmember *m = f->v[at];
     ztree_remove(&f->t, m);
+    shift(f, at, at + 1);
     f->n--;
-    memmove(f->v + at, f->v + at + 1, (f->n - at) * sizeof f->v[0]);
     mem_free(m);
 }
 
@@ -94,10 +104,10 @@ static void rescore(struct fixture *f, size_t at, double score)
     struct zmember *m = f->v[at];
     ztree_rescore(&f->t, m, score);
     assert_true(m->score == score);
+    shift(f, at, at + 1);
     f->n--;
-    memmove(f->v + at, f->v + at + 1, (f->n - at) * sizeof f->v[0]);
     at = model_rank(f, m);
-    memmove(f->v + at + 1, f->v + at, (f->n - at) * sizeof f->v[0]);
+    shift(f, at + 1, at);
     f->v[at] = m;
     f->n++;
 }
@@ -132,7 +142,8 @@ static void compare(struct fixture *f)
         }
         assert_null(p.leaf);
     }
-    for (double s = -1; s < 60; s += 3.5) {
+    for (int quarter = -4; quarter < 240; quarter += 14) {
+        double s = quarter / 4.0;
         struct bound b = {s};
         size_t want = 0;
         while (want < f->n && f->v[want]->score < s) {
