@@ -25,8 +25,7 @@ static int shown(struct span s)
 
 static void take_each(struct worker *w, struct op *op)
 {
-    (void)op;
-    worker_take_acl(w);
+    worker_take_acl(w, op->later.session_id);
 }
 
 static void ok_finish(struct worker *w, struct op *op)

@@ -1,4 +1,5 @@
 /* CONFIG: the options of this process. SET answers when every worker works with the new values. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "backends/server/acl_rules.h"
@@ -7,7 +8,7 @@
 #include "common/glob.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/must.h"
+#include "common/num.h"
 
 struct pairs {
     const struct call *c;
@@ -26,9 +27,54 @@ static struct span as_asked(const struct call *c, struct span name)
     return name;
 }
 
+struct output_class {
+    const char *name, *other_name; /* as shown; as configured */
+    uint64_t hard, soft, seconds;
+};
+
+static void read_output_class(const struct cfg_strings *words, size_t at, struct output_class *k)
+{
+    if (strcasecmp(words->v[at], k->name) == 0 || strcasecmp(words->v[at], k->other_name) == 0) {
+        (void)num_parse_memory(span_str(words->v[at + 1]), &k->hard);
+        (void)num_parse_memory(span_str(words->v[at + 2]), &k->soft);
+        (void)num_parse_u64(span_str(words->v[at + 3]), &k->seconds);
+    }
+}
+
+/* All classes in one line and in bytes, as Redis shows them, though they are lines in the file. */
+static void output_limits(const struct cfg_strings *lines, struct buf *out)
+{
+    struct output_class classes[] = {{"normal", "normal", 0, 0, 0},
+                                     {"slave", "replica", 268435456, 67108864, 60},
+                                     {"pubsub", "pubsub", 33554432, 8388608, 60}};
+    for (size_t k = 0; k < 3; k++) {
+        for (size_t i = 0; i < lines->n; i++) {
+            struct cfg_strings words;
+            if (cfg_split(span_str(lines->v[i]), &words) != OK) {
+                continue;
+            }
+            for (size_t at = 0; at + 3 < words.n; at += 4) {
+                read_output_class(&words, at, &classes[k]);
+            }
+            cfg_strings_free(&words);
+        }
+        buf_addf(out, "%s%s %" PRIu64 " %" PRIu64 " %" PRIu64, k == 0 ? "" : " ", classes[k].name,
+                 classes[k].hard, classes[k].soft, classes[k].seconds);
+    }
+}
+
 static void add_pair(void *arg, struct span name, struct span value)
 {
     struct pairs *op = arg;
+    if (span_is(name, "client-output-buffer-limit")) {
+        struct buf text = {0};
+        output_limits(&op->c->s->w->set->output_limit, &text);
+        resp_bulk_span(op->out, as_asked(op->c, name));
+        resp_bulk_span(op->out, buf_span(&text));
+        buf_free(&text);
+        op->n++;
+        return;
+    }
     resp_bulk_span(op->out, as_asked(op->c, name));
     resp_bulk_span(op->out, value);
     op->n++;
@@ -69,9 +115,8 @@ static enum session_result config_get(struct call *c)
 
 static void set_each(struct worker *w, struct op *op)
 {
-    (void)op;
     worker_apply_settings(w);
-    worker_take_acl(w);
+    worker_take_acl(w, op->later.session_id);
     if (w->index == 0) {
         log_set_level((enum log_level)w->set->loglevel);
     }

@@ -206,7 +206,8 @@ void worker_close_all(struct worker *w);
 /* ---- shutdown.c ---- */
 /* SIGTERM, SHUTDOWN; main thread. */
 void server_begin_shutdown(struct server *sv);
-/* Installs the server's present users: sessions point to them, those of deleted users close. */
-void worker_take_acl(struct worker *w);
+/* Installs the server's present users: sessions point to them, those of deleted users close
+ * (asking_id, if it is one of them, after its reply; 0: nobody asked). */
+void worker_take_acl(struct worker *w, uint64_t asking_id);
 
 #endif

@@ -118,6 +118,9 @@ void later_reply(const struct later *l, struct span bytes)
     if (bytes.len != 0 && bytes.p[0] == '-') {
         worker_count_error(l->w, bytes);
     }
+    if (s->c.closing) {
+        return;
+    }
     if (l->w->server->ops->on_reply != NULL) {
         l->w->server->ops->on_reply(s, l->token, l->silent ? span_of("", 0) : bytes);
         return;

@@ -235,6 +235,9 @@ static bool is_slow(const struct worker_private *p, const struct cmd_counters *c
 static void slow_run(struct session *s, uint64_t ns)
 {
     struct worker_private *p = s->w->priv;
+    if (p->req_count == 0) {
+        return; /* outside on_batch: the arguments are gone */
+    }
     const struct conn_req *big = &p->reqs[0];
     for (size_t i = 1; i < p->req_count; i++) {
         if (p->reqs[i].bytes > big->bytes) {
@@ -465,6 +468,7 @@ size_t session_on_batch(struct conn *c, const struct conn_req *reqs, size_t n)
     p->req_count = n;
     size_t taken = w->server->ops->on_batch(s, reqs, n);
     close_run(s);
+    p->req_count = 0;
     if (buf_used(&c->in) > p->max_in_buf) {
         p->max_in_buf = buf_used(&c->in);
     }

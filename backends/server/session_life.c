@@ -233,7 +233,7 @@ void session_reset(struct session *s)
 
 /* ---- users changed ---- */
 
-void worker_take_acl(struct worker *w)
+void worker_take_acl(struct worker *w, uint64_t asking_id)
 {
     struct worker_private *p = w->priv;
     struct acl_set *old = p->acl;
@@ -248,7 +248,9 @@ void worker_take_acl(struct worker *w)
             set_default_user(s);
             s->authenticated = false;
             s->quit = true;
-            conn_close(&s->c);
+            if (s->id != asking_id) { /* who asked for it gets the reply first */
+                conn_close(&s->c);
+            }
         } else {
             session_set_user(s, u, s->authenticated);
         }

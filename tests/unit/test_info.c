@@ -281,7 +281,7 @@ static void unauthenticated_client_may_only_say_who_it_is(void **state)
     (void)state;
     struct admitted a;
     acl_set_default_password(&sv.acl, "pw");
-    worker_take_acl(&w);
+    worker_take_acl(&w, 0);
     session_set_user(&s, acl_user_find(w.priv->acl, SPAN_LIT("default")), false);
     assert_true(s.c.unauthenticated);
     assert_int_equal(admit("GET k", &a), ADMIT_LOCAL);
@@ -300,7 +300,7 @@ static void restricted_user_is_held_to_commands_and_keys(void **state)
                                  SPAN_LIT("~a*")};
     size_t bad;
     assert_int_equal(acl_set_user(&sv.acl, SPAN_LIT("bob"), rules, 4, &bad, NULL), OK);
-    worker_take_acl(&w);
+    worker_take_acl(&w, 0);
     session_set_user(&s, acl_user_find(w.priv->acl, SPAN_LIT("bob")), true);
     assert_int_equal(admit("GET a1", &a), ADMIT_DISPATCH);
     assert_int_equal(admit("GET b1", &a), ADMIT_LOCAL);

@@ -143,6 +143,10 @@ def users(node, build):
     check(admin.command("ACL", "SAVE") == b"+OK\r\n", "SAVE")
     check(admin.command("ACL", "DELUSER", "bob") == b":1\r\n" and closed(c), "a deleted user's clients are closed")
     check(admin.command("ACL", "LOAD") == b"+OK\r\n", "LOAD")
+    check(admin.command("ACL", "SETUSER", "dan", "on", "nopass", "+@all") == b"+OK\r\n", "SETUSER dan")
+    dan = Conn(node.port)
+    check(dan.command("AUTH", "dan", "x") == b"+OK\r\n", "AUTH dan")
+    check(dan.command("ACL", "DELUSER", "dan") == b":1\r\n" and closed(dan), "one who deletes himself is told so")
     listed = admin.command("ACL", "LIST")
     check(b"user bob on #30c952fab122c3f9759f02a6d95c3758b246b4fee239957b2d4fee46e26170c4 ~b:* resetchannels "
           b"+@all -@dangerous -set" in listed, listed)
