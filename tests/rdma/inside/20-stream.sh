@@ -1,5 +1,5 @@
 # Two processes stream to each other over the driver; then the counters of one of them must show that verbs did it.
-stream=$((MESSAGES * 5))
+stream=$((MESSAGES * 2))
 transport-pair rdma 1 $HOST 7801 2 $HOST2 7802 $stream 120 >/tmp/pair1 2>&1 &
 first=$!
 transport-pair rdma 2 $HOST2 7802 1 $HOST 7801 $stream 120 >/tmp/pair2 2>&1
