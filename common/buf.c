@@ -19,7 +19,9 @@ void buf_grow(struct buf *b, size_t n)
         b->len = used;
         return;
     }
-    size_t want = used + n;
+    /* With most of the buffer in use, reclaiming what little was consumed would copy everything
+     * again and again: leave room in proportion to what is copied. */
+    size_t want = used + n + (b->head != 0 ? used / 2 : 0);
     size_t cap = b->cap < BUF_CAP_MIN ? BUF_CAP_MIN : b->cap;
     while (cap < want) {
         /* double while small, then by half: large values must not waste as much again */

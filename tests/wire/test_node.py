@@ -207,6 +207,17 @@ def hostile_clients(build):
         exchange(n.port, b"PING\r\n" * 100000, b"+PONG\r\n" * 100000)
 
 
+def idle_clients(build):
+    with Node(build, options=["timeout 1"]) as n:
+        idle = Conn(n.port)
+        busy = Conn(n.port)
+        check(idle.command("PING") == b"+PONG\r\n")
+        for _ in range(8):
+            time.sleep(0.5)
+            check(busy.command("PING") == b"+PONG\r\n", "a client that speaks stays")
+        check(idle.sock.recv(1) == b"", "a silent client is closed")
+
+
 def configuration(build):
     with Node(build) as n:
         c = Conn(n.port)
@@ -242,7 +253,8 @@ def configuration(build):
 def main():
     args = arguments()
     build = os.path.abspath(args.build)
-    for test in (databases, links, links_need_rights, slots_over_workers, memory_budget, expiry, hostile_clients, configuration):
+    for test in (databases, links, links_need_rights, slots_over_workers, memory_budget, expiry, hostile_clients, idle_clients,
+                 configuration):
         start = time.monotonic()
         test(build)
         say("ok %-20s %.1f s" % (test.__name__, time.monotonic() - start))
