@@ -194,6 +194,7 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     for (unsigned i = 0; i < pw->route->partitions; i++) { /* be ready before the first client is */
         shard_link(pw->pool, route_partition(pw->route, i), 2);
     }
+    pw->report = report_start(pw);
     if (w->index == 0) {
         pw->resolver = resolver_start(w->server, server_data(w->server));
     }
@@ -206,6 +207,7 @@ static void worker_stop(struct worker *w)
     if (pw == NULL) {
         return;
     }
+    report_stop(pw->report);
     resolver_stop(pw->resolver);
     shard_pool_free(pw->pool);
     gather_free_pool(pw);
@@ -268,6 +270,7 @@ int proxy_run(int argc, char **argv)
         .local = local,
         .info_add = proxy_info_add,
         .info_own = proxy_info_own,
+        .ready = report_ready,
         .reset_stats = reset_stats,
         .cluster_enabled = cluster_presented,
     };

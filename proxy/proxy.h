@@ -25,6 +25,7 @@ struct proxy_worker;
 struct call;
 struct gather;
 struct resolver;
+struct report;
 
 /* How a command is carried out, found by its row. */
 enum kind {
@@ -107,6 +108,7 @@ struct proxy_worker {
     const struct proxy_settings *set;
     struct route *route;
     struct shard_pool *pool;
+    struct report *report;
     struct resolver *resolver; /* worker 0 only, and only if nodes have names */
     struct call_chunk *chunks; /* of calls */
     struct call *free_calls;
@@ -222,6 +224,13 @@ enum session_result cluster_command(struct client *c, const struct admitted *a,
 bool info_ask_nodes(struct client *c, const struct admitted *a, const struct conn_req *q);
 void proxy_info_add(struct worker *w, struct info_sum *sum);
 void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_out *o);
+
+/* ---- report.c: for other threads ---- */
+/* Registers the worker's metrics; the pool has its endpoints. */
+struct report *report_start(struct proxy_worker *pw);
+void report_stop(struct report *r); /* before the pool goes; NULL allowed */
+/* server_ops.ready: every worker reaches every node. Any thread. */
+bool report_ready(struct server *sv, struct errmsg *why);
 
 /* The daemon's main. */
 int proxy_run(int argc, char **argv);
