@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#include <xxhash.h>
+
 #include "common/mem.h"
 
 #define HASH_SEED 0xADC83B19u
@@ -366,28 +368,68 @@ static uint64_t estimate(const uint32_t *histogram)
     return (uint64_t)llroundl(ALPHA_INF * m * m / z);
 }
 
+/* Four registers are three bytes. Four tables, because equal values in a row would wait for each
+ * other in one. */
+static void dense_histogram(const char *registers, uint32_t *histogram)
+{
+    uint32_t parts[4][REGISTER_MAX + 1] = {{0}};
+    const unsigned char *p = (const unsigned char *)registers;
+    for (uint32_t i = 0; i < HLL_REGISTERS / 4; i++, p += 3) {
+        uint32_t w = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
+        parts[0][w & REGISTER_MAX]++;
+        parts[1][w >> 6 & REGISTER_MAX]++;
+        parts[2][w >> 12 & REGISTER_MAX]++;
+        parts[3][w >> 18]++;
+    }
+    for (uint32_t v = 0; v <= REGISTER_MAX; v++) {
+        histogram[v] = parts[0][v] + parts[1][v] + parts[2][v] + parts[3][v];
+    }
+}
+
+/* Counting a dense string takes 8 us, hashing it 0.7. A counter that is polled is mostly unchanged,
+ * and writing the count into the value, as Redis does, would be a change of the key by a reader: so
+ * each thread remembers the counts of the last few strings by what is in them. */
+#define MEMO_SIZE 16u
+
+static uint64_t count_dense(const char *registers)
+{
+    static _Thread_local struct {
+        XXH128_hash_t hash;
+        uint64_t count;
+        bool used;
+    } memo[MEMO_SIZE];
+    XXH128_hash_t hash = XXH3_128bits(registers, HLL_DENSE_BYTES - HLL_HEADER);
+    unsigned i = (unsigned)(hash.low64 % MEMO_SIZE);
+    if (!memo[i].used || !XXH128_isEqual(memo[i].hash, hash)) {
+        uint32_t histogram[REGISTER_MAX + 1];
+        dense_histogram(registers, histogram);
+        memo[i].hash = hash;
+        memo[i].count = estimate(histogram);
+        memo[i].used = true;
+    }
+    return memo[i].count;
+}
+
 bool hll_count(struct span s, uint64_t *count)
 {
     uint32_t histogram[REGISTER_MAX + 1] = {0};
     if (hll_is_dense(s)) {
-        for (uint32_t i = 0; i < HLL_REGISTERS; i++) {
-            histogram[dense_get(s.p + HLL_HEADER, i)]++;
-        }
-    } else {
-        const char *end = s.p + s.len;
-        uint32_t index = 0;
-        for (const char *p = s.p + HLL_HEADER; p < end;) {
-            struct opcode op = decode(p, end);
-            if (op.truncated || op.len > HLL_REGISTERS - index) {
-                return false;
-            }
-            histogram[op.value] += op.len;
-            index += op.len;
-            p += op.bytes;
-        }
-        if (index != HLL_REGISTERS) {
+        *count = count_dense(s.p + HLL_HEADER);
+        return true;
+    }
+    const char *end = s.p + s.len;
+    uint32_t index = 0;
+    for (const char *p = s.p + HLL_HEADER; p < end;) {
+        struct opcode op = decode(p, end);
+        if (op.truncated || op.len > HLL_REGISTERS - index) {
             return false;
         }
+        histogram[op.value] += op.len;
+        index += op.len;
+        p += op.bytes;
+    }
+    if (index != HLL_REGISTERS) {
+        return false;
     }
     *count = estimate(histogram);
     return true;

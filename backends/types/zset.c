@@ -11,9 +11,8 @@
 
 #include <math.h>
 
-#include <xxhash.h>
-
 #include "backends/types/dict.h"
+#include "backends/types/dump.h"
 #include "backends/types/pack.h"
 #include "common/must.h"
 
@@ -544,7 +543,7 @@ static uint64_t ops_digest(const void *o)
     while (zset_iter_next(&it, &item)) {
         uint64_t bits;
         memcpy(&bits, &item.score, sizeof bits);
-        sum += XXH3_64bits_withSeed(item.member.p, item.member.len, bits);
+        sum += digest_span(item.member, bits);
     }
     return sum;
 }

@@ -186,6 +186,25 @@ static void any_bytes_are_survived(void **state)
     }
 }
 
+static void counting_again_sees_every_change(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    hll_init(&b);
+    assert_true(hll_to_dense(&b));
+    static uint8_t registers[HLL_REGISTERS];
+    for (unsigned i = 0; i < 2000; i++) {
+        hll_set(&b, SPARSE_MAX, mark_of(i));
+        registers_of(&b, registers);
+        uint64_t count;
+        assert_true(hll_count(buf_span(&b), &count));
+        assert_int_equal(count, hll_count_registers(registers));
+        assert_true(hll_count(buf_span(&b), &count));
+        assert_int_equal(count, hll_count_registers(registers));
+    }
+    buf_free(&b);
+}
+
 static void headers_are_checked(void **state)
 {
     (void)state;
@@ -213,6 +232,7 @@ int main(void)
         cmocka_unit_test(values_out_of_reach_and_size_make_it_dense),
         cmocka_unit_test(the_estimate_is_within_three_standard_errors),
         cmocka_unit_test(any_bytes_are_survived),
+        cmocka_unit_test(counting_again_sees_every_change),
         cmocka_unit_test(headers_are_checked),
     };
     return cmocka_run_group_tests_name("hll", tests, NULL, NULL);
