@@ -133,7 +133,7 @@ static void ok_finish(struct worker *w, struct op *op)
  * written. */
 static int without_fixed(struct call *c, struct span *rest)
 {
-    int n = 0;
+    size_t n = 0;
     for (int i = 2; i < c->argc; i += 2) {
         const struct fixed_option *o = fixed_option_find(c->argv[i]);
         if (o == NULL || cfg_find(c->s->w->server->cfg, c->argv[i]) != NULL) {
@@ -148,7 +148,7 @@ static int without_fixed(struct call *c, struct span *rest)
             return -1;
         }
     }
-    return n;
+    return (int)n;
 }
 
 static enum session_result config_set(struct call *c)

@@ -53,20 +53,22 @@ static bool only_letters(const char *name)
     return true;
 }
 
-static void find_slow(struct worker *w, const struct span *argv, int argc, struct memo *m,
-                      uint64_t name, struct admitted *a, struct cmd_slot **slot)
+/* Looks the row up and remembers it in m if its name allows. Returns its counters, NULL if unknown.
+ */
+static struct cmd_slot *find_slow(struct worker *w, const struct span *argv, int argc,
+                                  struct memo *m, struct admitted *a)
 {
     const struct cmd *cmd = cmd_find_request(argv, argc);
     if (cmd == NULL || (cmd->subs != NULL && argc >= 2)) {
         a->cmd = NULL; /* unknown command or subcommand */
-        *slot = NULL;
-        return;
+        return NULL;
     }
+    struct cmd_slot *slot = worker_slot(w, cmd);
     a->cmd = cmd;
-    *slot = worker_slot(w, cmd);
     if (argv[0].len <= 8 && cmd->subs == NULL && only_letters(cmd->name)) {
-        *m = (struct memo){name, (uint32_t)argv[0].len, cmd, *slot};
+        *m = (struct memo){memo_name(argv[0]), (uint32_t)argv[0].len, cmd, slot};
     }
+    return slot;
 }
 
 /* ---- admission ---- */
@@ -166,7 +168,7 @@ enum admit session_admit(struct session *s, const struct span *argv, int argc, s
         a->cmd = m->cmd;
         slot = m->slot;
     } else {
-        find_slow(w, argv, argc, m, name, a, &slot);
+        slot = find_slow(w, argv, argc, m, a);
     }
     if (unlikely(p->pause_mode != PAUSE_OFF) && pause_holds(s, a->cmd)) {
         return ADMIT_WAIT;
@@ -258,10 +260,11 @@ static void close_run(struct session *s)
     if (unlikely(is_slow(p, NULL, now - p->mark_ns))) {
         slow_run(s, now - p->mark_ns);
     }
-    uint32_t total = 0;
-    for (unsigned i = 0; i < p->run_count; i++) {
+    uint32_t total = p->runs[0].n; /* at least 1 */
+    for (unsigned i = 1; i < p->run_count; i++) {
         total += p->runs[i].n;
     }
+    must(total != 0);
     uint64_t each = (now - p->mark_ns) / total;
     for (unsigned i = 0; i < p->run_count; i++) {
         account(p, p->runs[i].count, each, p->runs[i].n);
@@ -350,7 +353,8 @@ void worker_count_error(struct worker *w, struct span reply)
         if (ch == ' ' || ch == '\r' || ch == '\n') {
             break;
         }
-        word[n++] = ch == ':' || ch == ',' || ch == '=' ? '_' : ch;
+        bool bad = ch == ':' || ch == ',' || ch == '='; /* would break the line's form */
+        word[n++] = bad ? (char)'_' : ch;
     }
     word[n] = '\0';
     for (unsigned i = 0; i < p->error_stat_count; i++) {

@@ -266,7 +266,12 @@ static void parse_token(struct parser *ps, struct seq *q, size_t len, bool *dots
         }
         skip_blanks(ps);
     }
-    int16_t i = values.n == 0 ? new_arg(ps, SYNTAX_TOKEN) : as_one(ps, values);
+    int16_t i;
+    if (values.n == 0) {
+        i = new_arg(ps, SYNTAX_TOKEN);
+    } else {
+        i = as_one(ps, values);
+    }
     memcpy(arg_at(ps, i)->token, token, sizeof token);
     if (values.n == 0) {
         lower_name(arg_at(ps, i)->name, token, strlen(token));
