@@ -303,10 +303,17 @@ bool key_base_held(const struct hermes *h, const struct hermes_key *key,
     if (m->ts == base || MUTANT(H2_STORE_WITHOUT_BASE)) {
         return true;
     }
-    /* Two names of nothing: a tombstone that was purged elsewhere, and the floor that stands for
-     * it. */
-    return !m->live && !m->hot && h->caught_up && ts_version(base) <= h->slots[key->slot].floor &&
-           ts_version(m->ts) <= h->slots[key->slot].floor;
+    if (m->live || m->hot) {
+        return false;
+    }
+    /* Names of nothing: a base with id 0 is the coordinator's floor, for which any tombstone up to
+     * that version stands; and what was purged here stands for any tombstone up to the floor here.
+     */
+    if (ts_id(base) == 0 && ts_version(m->ts) <= ts_version(base)) {
+        return true;
+    }
+    uint64_t floor = h->slots[key->slot].floor;
+    return h->caught_up && ts_version(base) <= floor && ts_version(m->ts) <= floor;
 }
 
 /* ---- states ---- */

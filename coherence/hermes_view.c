@@ -7,6 +7,8 @@
  * replica. */
 #include "coherence/hermes_int.h"
 
+#define SCAN_MAX 2048u /* records looked at per step, used or not */
+
 void scan_start(struct hermes *h, uint32_t peer)
 {
     h->scan_peer = h->scan_at < h->limits.records ? 0 : peer; /* two walks at once: one for all */
@@ -89,13 +91,14 @@ static void revisit_peer(struct hermes *h, struct record *r)
 void scan_slice(struct hermes *h)
 {
     unsigned seen = 0;
-    for (; h->scan_at < h->limits.records && seen < HERMES_SLICE && out_has_room(h, 60);
-         h->scan_at++) {
+    uint32_t end =
+        h->limits.records - h->scan_at > SCAN_MAX ? h->scan_at + SCAN_MAX : h->limits.records;
+    for (; h->scan_at < end && seen < HERMES_SLICE && out_has_room(h, 60); h->scan_at++) {
         struct record *r = &h->records[h->scan_at];
-        seen++;
         if (!r->used) {
             continue;
         }
+        seen++;
         if (h->scan_peer != 0 && !h->expelled) {
             revisit_peer(h, r);
         } else {

@@ -39,8 +39,9 @@ struct hist_op {
     enum hist_status status;
     int64_t arg, arg2, ret;
     uint64_t call,
-        ret_at;    /* ns on one clock; closed interval. ret_at of an unknown operation is ignored */
-    uint64_t ts;   /* witness: timestamp of the value written or returned; 0: of a key that never was; HIST_NO_TS: none was told */
+        ret_at;  /* ns on one clock; closed interval. ret_at of an unknown operation is ignored */
+    uint64_t ts; /* witness: timestamp of the value written or returned; 0: of a key that never was;
+                    HIST_NO_TS: none was told */
     uint64_t base; /* witness, RMW: the one it was made from, if has_base */
     bool has_base;
     bool is_write; /* witness: this operation made ts */

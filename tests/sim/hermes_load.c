@@ -386,6 +386,12 @@ static void check_histories(struct sim *s, struct hist_op *ops, size_t n)
 static void check_final_state(struct sim *s)
 {
     struct hw *w = hw_of(s);
+    for (unsigned i = 0; i < w->config.replicas; i++) {
+        if (w->nodes[i].holds != 0) {
+            sim_fail(s, "node %u is idle and holds %lld references", i,
+                     (long long)w->nodes[i].holds);
+        }
+    }
     for (uint64_t k = 0; k < w->config.keys; k++) {
         const struct hw_entry *a = &w->nodes[0].entries[k];
         for (unsigned i = 1; i < w->config.replicas; i++) {

@@ -141,6 +141,7 @@ static bool store_prepare(void *ctx, const struct hermes_key *key, const struct 
             return false;
         }
         struct hw_effect del = {.kind = HW_EXPIRE};
+        node_of(ctx)->holds++;
         *effects = (struct coh_ref){hw_blob_new(w, &del), sizeof del};
         return true;
     }
@@ -155,6 +156,7 @@ static bool store_prepare(void *ctx, const struct hermes_key *key, const struct 
         return false;
     }
     w->blobs[op->effects.handle].refs++;
+    node_of(ctx)->holds++;
     *effects = op->effects;
     return true;
 }
@@ -247,9 +249,8 @@ static bool store_same_key(void *ctx, struct coh_ref a, struct coh_ref b)
 static struct coh_ref store_hold(void *ctx, struct coh_ref ref)
 {
     const struct place *p = ctx;
-    if ((ref.handle & KEY_REF) != 0) {
-        hw_of(p->s)->keys_held++;
-    } else {
+    node_of(ctx)->holds++;
+    if ((ref.handle & KEY_REF) == 0) {
         must(hw_of(p->s)->blobs[ref.handle].refs > 0);
         hw_of(p->s)->blobs[ref.handle].refs++;
     }
@@ -259,9 +260,8 @@ static struct coh_ref store_hold(void *ctx, struct coh_ref ref)
 static void store_drop(void *ctx, struct coh_ref ref)
 {
     const struct place *p = ctx;
-    if ((ref.handle & KEY_REF) != 0) {
-        hw_of(p->s)->keys_held--;
-    } else {
+    node_of(ctx)->holds--;
+    if ((ref.handle & KEY_REF) == 0) {
         hw_blob_drop(hw_of(p->s), (uint32_t)ref.handle);
     }
 }
@@ -510,6 +510,7 @@ void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder)
     }
     memset(n->entries, 0, sizeof n->entries);
     n->held_count = 0;
+    n->holds = 0;
     n->id = id;
     n->lease_sent = 0;
     places[node] = (struct place){s, node};
@@ -534,8 +535,7 @@ void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder)
     sim_note(s, "node %u is incarnation %u%s", node, id, founder ? ", a founder" : "");
 }
 
-/* What a dead core held is given back by nobody: so the pool is told here. Only totals at the end
- * of a run without crashes are checked. */
+/* What a dead core held is lost with it: the pool is large enough for a run. */
 void hw_node_stop(struct sim *s, unsigned node)
 {
     hw_of(s)->nodes[node].core = NULL;

@@ -74,6 +74,7 @@ struct hw_node {
     struct hw_held held[HW_HELD_MAX];
     unsigned held_count;
     bool joining;
+    int64_t holds;       /* references the core has: none when it is idle */
     uint64_t lease_sent; /* renewal the lease came from: late answers to older ones say nothing */
 };
 
@@ -119,7 +120,6 @@ struct hw {
     uint32_t next_id;
     struct hw_blob blobs[HW_BLOBS_MAX];
     uint32_t free_blob, limbo, blobs_used;
-    int64_t keys_held;
     struct hw_applied ledger[HW_LEDGER_SIZE];
     uint32_t ledger_count;
     uint64_t generation;
