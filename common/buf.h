@@ -23,7 +23,7 @@ static inline size_t buf_used(const struct buf *b)
 
 static inline char *buf_head(const struct buf *b)
 {
-    return (char *)((uintptr_t)b->p + b->head); /* an empty buffer has no memory: NULL + 0 */
+    return b->p != NULL ? b->p + b->head : NULL;
 }
 
 /* Grows so that n more bytes fit after len (may move the bytes: pointers into the buffer die). */
@@ -35,7 +35,7 @@ static inline char *buf_reserve(struct buf *b, size_t n)
     if (b->cap - b->len < n) {
         buf_grow(b, n);
     }
-    return (char *)((uintptr_t)b->p + b->len);
+    return b->p != NULL ? b->p + b->len : NULL;
 }
 
 static inline void buf_commit(struct buf *b, size_t n)

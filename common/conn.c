@@ -24,8 +24,8 @@
 #include "common/must.h"
 
 #define CONN_MAGIC 0xc0c0aa01u
-#define READ_BYTES (32u * 1024u)
-#define ARENA_SPANS (CONN_BATCH_MAX * 16u)
+#define READ_BYTES ((size_t)32 * 1024)
+#define ARENA_SPANS ((uint32_t)CONN_BATCH_MAX * 16)
 #define TRIM_AT_ONCE_BYTES (1u << 20)
 #define TICK_US 1000000u
 #define TICKS_UNTIL_TRIM 2u

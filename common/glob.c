@@ -10,7 +10,10 @@
 
 static inline char fold(char c, bool ignore_case)
 {
-    return ignore_case ? (char)tolower((unsigned char)c) : c;
+    if (ignore_case) {
+        c = (char)tolower((unsigned char)c);
+    }
+    return c;
 }
 
 /* One class, *at behind its '['. Moves *at behind it (the end of the pattern when no ']' follows).

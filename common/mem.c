@@ -148,7 +148,8 @@ static uint64_t resident_bytes(void)
     }
     unsigned long long total = 0;
     unsigned long long pages = 0;
-    int got = fscanf(f, "%llu %llu", &total, &pages); // NOLINT(cert-err34-c): the kernel's own format
+    int got =
+        fscanf(f, "%llu %llu", &total, &pages); // NOLINT(cert-err34-c): the kernel's own format
     fclose(f);
     return got == 2 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
@@ -157,7 +158,8 @@ void mem_stats(struct mem_stats *out)
 {
     struct rusage usage = {0};
     getrusage(RUSAGE_SELF, &usage);
-    *out = (struct mem_stats){.rss = resident_bytes(), .rss_peak = (uint64_t)usage.ru_maxrss * 1024u};
+    *out =
+        (struct mem_stats){.rss = resident_bytes(), .rss_peak = (uint64_t)usage.ru_maxrss * 1024u};
 #ifdef HALCYON_JEMALLOC
     uint64_t epoch = 1;
     size_t n = sizeof epoch;

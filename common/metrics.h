@@ -45,7 +45,7 @@ static inline int64_t gauge_get(const struct gauge *g)
 #define METRIC_HIST_SUB_BITS 4
 #define METRIC_HIST_SUB (1u << METRIC_HIST_SUB_BITS)
 #define METRIC_HIST_OCTAVES 37
-#define METRIC_HIST_BUCKETS (METRIC_HIST_OCTAVES * METRIC_HIST_SUB)
+#define METRIC_HIST_BUCKETS ((size_t)METRIC_HIST_OCTAVES * METRIC_HIST_SUB)
 
 struct metric_hist { /* one writer; zero bytes are an empty one */
     _Atomic uint64_t count, sum_ns, max_ns;

@@ -141,7 +141,7 @@ size_t num_fmt_u64(char *out, uint64_t v)
     size_t at = sizeof tmp;
     while (v >= 100) {
         at -= 2;
-        memcpy(tmp + at, digit_pairs + (v % 100) * 2, 2);
+        memcpy(tmp + at, digit_pairs + (v % 100 * 2), 2);
         v /= 100;
     }
     if (v >= 10) {
@@ -216,7 +216,7 @@ bool num_parse_memory(struct span s, uint64_t *out)
                  {"kb", 1024},
                  {"m", 1000000},
                  {"mb", 1u << 20},
-                 {"g", 1000u * 1000000},
+                 {"g", UINT64_C(1000000000)},
                  {"gb", 1u << 30}};
     size_t digits = 0;
     uint64_t v = 0;

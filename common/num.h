@@ -16,7 +16,7 @@ bool num_parse_ldouble(struct span s, long double *out); /* getLongDoubleFromObj
 
 #define NUM_I64_MAX 21    /* room for a formatted int64, with the terminator */
 #define NUM_DOUBLE_MAX 40 /* room for num_fmt_double */
-#define NUM_LDOUBLE_MAX (5 * 1024) /* room for num_fmt_ldouble, human form */
+#define NUM_LDOUBLE_MAX ((size_t)5 * 1024) /* room for num_fmt_ldouble, human form */
 
 /* Each returns the length; the text is terminated too. */
 size_t num_fmt_i64(char *out, int64_t v);

@@ -13,7 +13,7 @@
 
 /* ---- requests ------------------------------------------------------------------------------------------------ */
 
-#define RESP_INLINE_MAX (64 * 1024) /* Redis' PROTO_INLINE_MAX_SIZE: also of the lines that hold counts and lengths */
+#define RESP_INLINE_MAX ((size_t)64 * 1024) /* Redis' PROTO_INLINE_MAX_SIZE: also of the lines that hold counts and lengths */
 #define RESP_ARGS_MAX 2147483647    /* Redis 7.0 accepts any positive int; what arrives is bounded by the query buffer limit */
 #define RESP_ARGS_UNAUTH_MAX 10     /* before AUTH */
 #define RESP_BULK_UNAUTH_MAX 16384
@@ -86,7 +86,7 @@ void resp_ok(struct resp_out *o);                                  /* +OK */
 void resp_error(struct resp_out *o, const char *text);             /* -text: text starts with its code, "ERR ..." */
 void resp_errorf(struct resp_out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* CR, LF become spaces */
 void resp_int(struct resp_out *o, int64_t v);
-void resp_bulk(struct resp_out *o, const char *p, size_t len);
+void resp_bulk(struct resp_out *o, const char *bytes, size_t len);
 void resp_bulk_span(struct resp_out *o, struct span s);
 void resp_bulk_str(struct resp_out *o, const char *s);
 void resp_bulk_i64(struct resp_out *o, int64_t v);                 /* the number as a bulk string */
@@ -99,7 +99,7 @@ void resp_push(struct resp_out *o, size_t n);                      /* RESP2: arr
 void resp_attribute(struct resp_out *o, size_t pairs);             /* RESP3 only: must not be called for RESP2 */
 void resp_double(struct resp_out *o, double v);                    /* RESP2: bulk */
 void resp_bool(struct resp_out *o, bool v);                        /* RESP2: :1 or :0 */
-void resp_verbatim(struct resp_out *o, const char *ext3, const char *p, size_t len); /* RESP2: bulk */
+void resp_verbatim(struct resp_out *o, const char *ext3, const char *bytes, size_t len); /* RESP2: bulk */
 void resp_big_number(struct resp_out *o, struct span digits);      /* RESP2: bulk */
 void resp_ldouble(struct resp_out *o, long double v);              /* always a bulk string, human form */
 

@@ -146,7 +146,10 @@ static enum resp_result parse_bulk_header(struct resp_parser *p, const char *byt
         return r;
     }
     if (bytes[start] != '$') {
-        char got = bytes[start] == '\r' || bytes[start] == '\n' ? ' ' : bytes[start];
+        char got = bytes[start];
+        if (got == '\r' || got == '\n') {
+            got = ' ';
+        }
         snprintf(error->text, sizeof error->text, "Protocol error: expected '$', got '%c'", got);
         return RESP_BAD;
     }
@@ -181,8 +184,8 @@ static enum resp_result parse_multibulk(struct resp_parser *p, const char *bytes
         if (len - p->pos < n + 2) {
             return RESP_MORE;
         }
-        push_arg(p, span_of((const char *)(uintptr_t)p->pos,
-                            n)); /* an offset until the request is whole */
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): an offset until the request is whole */
+        push_arg(p, span_of((const char *)(uintptr_t)p->pos, n));
         p->pos += n + 2;
         p->scanned = p->pos;
         p->bulk_len = -1;

@@ -11,6 +11,12 @@
 
 #define LINE_MAX_BYTES 32 /* mark, 20 digits and sign, CR LF */
 
+static inline void put_end(char *p)
+{
+    p[0] = '\r';
+    p[1] = '\n';
+}
+
 static inline size_t put_line(char *p, char mark, uint64_t v)
 {
     p[0] = mark;
@@ -39,7 +45,7 @@ void resp_simple(struct resp_out *o, const char *text)
     char *p = buf_reserve(o->b, n + 3);
     p[0] = '+';
     memcpy(p + 1, text, n);
-    memcpy(p + 1 + n, "\r\n", 2);
+    put_end(p + 1 + n);
     buf_commit(o->b, n + 3);
 }
 
@@ -57,9 +63,12 @@ static void error_line(struct resp_out *o, const char *text, size_t n)
     char *p = buf_reserve(o->b, n + 3);
     *p++ = '-';
     for (size_t i = 0; i < n; i++) {
-        p[i] = text[i] == '\r' || text[i] == '\n' ? ' ' : text[i];
+        p[i] = text[i];
+        if (p[i] == '\r' || p[i] == '\n') {
+            p[i] = ' ';
+        }
     }
-    memcpy(p + n, "\r\n", 2);
+    put_end(p + n);
     buf_commit(o->b, n + 3);
 }
 
@@ -97,7 +106,7 @@ void resp_int(struct resp_out *o, int64_t v)
     char *p = buf_reserve(o->b, LINE_MAX_BYTES);
     p[0] = ':';
     size_t n = 1 + num_fmt_i64(p + 1, v);
-    memcpy(p + n, "\r\n", 2);
+    put_end(p + n);
     buf_commit(o->b, n + 2);
 }
 
@@ -183,7 +192,7 @@ void resp_double(struct resp_out *o, double v)
         return;
     }
     text[0] = ',';
-    memcpy(text + 1 + n, "\r\n", 2);
+    put_end(text + 1 + n);
     buf_add(o->b, text, n + 3);
 }
 
@@ -211,7 +220,7 @@ void resp_verbatim(struct resp_out *o, const char *ext3, const char *bytes, size
         memcpy(p + n, bytes, len);
         n += len;
     }
-    memcpy(p + n, "\r\n", 2);
+    put_end(p + n);
     buf_commit(o->b, n + 2);
 }
 
@@ -224,7 +233,7 @@ void resp_big_number(struct resp_out *o, struct span digits)
     char *p = buf_reserve(o->b, digits.len + 3);
     p[0] = '(';
     memcpy(p + 1, digits.p, digits.len);
-    memcpy(p + 1 + digits.len, "\r\n", 2);
+    put_end(p + 1 + digits.len);
     buf_commit(o->b, digits.len + 3);
 }
 
@@ -280,6 +289,11 @@ static int64_t line_end(const char *p, size_t len, size_t from)
     return cr[1] == '\n' ? cr + 2 - p : -1;
 }
 
+static inline bool is_one_of(char c, const char *set)
+{
+    return c != '\0' && strchr(set, c) != NULL;
+}
+
 /* Takes one value's header at p[*at]; *children: values that follow inside it. 1 ok, 0 incomplete,
  * -1 malformed. */
 static int take_value(const char *p, size_t len, size_t *at, uint64_t *children)
@@ -289,7 +303,7 @@ static int take_value(const char *p, size_t len, size_t *at, uint64_t *children)
         return 0;
     }
     char type = p[*at];
-    if (memchr("+-:$*_,#!=(%~>|", type, 15) == NULL) {
+    if (!is_one_of(type, "+-:$*_,#!=(%~>|")) {
         return -1;
     }
     int64_t end = line_end(p, len, *at + 1);
@@ -298,7 +312,7 @@ static int take_value(const char *p, size_t len, size_t *at, uint64_t *children)
     }
     struct span text = span_of(p + *at + 1, (size_t)end - 2 - (*at + 1));
     *at = (size_t)end;
-    if (memchr("+-:_,#(", type, 7) != NULL) {
+    if (is_one_of(type, "+-:_,#(")) {
         return 1;
     }
     int64_t n = 0;
@@ -313,7 +327,7 @@ static int take_value(const char *p, size_t len, size_t *at, uint64_t *children)
         if (len - *at < (size_t)n + 2) {
             return 0;
         }
-        if (memcmp(p + *at + n, "\r\n", 2) != 0) {
+        if (p[*at + (size_t)n] != '\r' || p[*at + (size_t)n + 1] != '\n') {
             return -1;
         }
         *at += (size_t)n + 2;
