@@ -19,12 +19,12 @@
 
 void acl_user_get(const struct acl_user *u)
 {
-    atomic_fetch_add_explicit(&((struct acl_user *)(uintptr_t)u)->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&((struct acl_user *)u)->refs, 1, memory_order_relaxed);
 }
 
 void acl_user_put(const struct acl_user *user)
 {
-    struct acl_user *u = (struct acl_user *)(uintptr_t)user;
+    struct acl_user *u = (struct acl_user *)user;
     if (u == NULL || atomic_fetch_sub_explicit(&u->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
@@ -46,7 +46,7 @@ static struct acl_set *set_clone(const struct acl_set *old)
     struct acl_set *set = mem_zalloc(sizeof *set);
     set->refs = 1;
     size_t n = old == NULL ? 0 : old->count;
-    set->users = mem_zalloc((n + 1) * sizeof(struct acl_user *));
+    set->users = mem_zalloc((n + 1) * sizeof(void *));
     for (size_t i = 0; i < n; i++) {
         acl_user_get(old->users[i]);
         set->users[i] = old->users[i];
@@ -314,11 +314,10 @@ int acl_check_keys(const struct acl_user *u, const struct cmd *cmd, const struct
 
 /* ---- log ---- */
 
-static bool same_denial(const struct acl_log_entry *e, enum acl_reason reason, struct span object,
-                        struct span username)
+static bool same_denial(const struct acl_log_entry *e, const struct acl_denial *d)
 {
-    return e->reason == (int)reason && span_eq(span_str(e->object), object) &&
-           span_eq(span_str(e->username), username);
+    return e->reason == (int)d->reason && span_eq(span_str(e->object), d->object) &&
+           span_eq(span_str(e->username), d->username);
 }
 
 static char *copy_text(struct span s)
@@ -348,15 +347,13 @@ static void log_cut(struct acl *a, uint32_t max)
     }
 }
 
-void acl_log_add(struct acl *a, enum acl_reason reason, struct span object, struct span username,
-                 const char *client_info, uint64_t now_ms, uint32_t max)
+void acl_log_add(struct acl *a, const struct acl_denial *d, uint32_t max)
 {
     (void)pthread_mutex_lock(&a->lock);
     struct acl_log_entry **link = &a->log;
     struct acl_log_entry *e = NULL;
     for (; *link != NULL && e == NULL; link = &(*link)->next) {
-        if (same_denial(*link, reason, object, username) &&
-            now_ms - (*link)->updated_ms <= ACL_LOG_MAX_AGE_MS) {
+        if (same_denial(*link, d) && d->now_ms - (*link)->updated_ms <= ACL_LOG_MAX_AGE_MS) {
             e = *link;
             *link = e->next;
             break;
@@ -364,17 +361,17 @@ void acl_log_add(struct acl *a, enum acl_reason reason, struct span object, stru
     }
     if (e == NULL) {
         e = mem_zalloc(sizeof *e);
-        e->reason = (int)reason;
-        e->created_ms = now_ms;
+        e->reason = (int)d->reason;
+        e->created_ms = d->now_ms;
         e->entry_id = a->next_entry_id++;
-        e->object = copy_text(object);
-        e->username = copy_text(username);
+        e->object = copy_text(d->object);
+        e->username = copy_text(d->username);
         a->log_count++;
     }
     e->count++;
-    e->updated_ms = now_ms;
+    e->updated_ms = d->now_ms;
     mem_free(e->client_info);
-    e->client_info = mem_strdup(client_info);
+    e->client_info = mem_strdup(d->client_info);
     e->next = a->log;
     a->log = e;
     log_cut(a, max);

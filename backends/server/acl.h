@@ -109,8 +109,15 @@ void acl_describe_commands(const struct acl_user *u, struct buf *out);
 void acl_describe_keys(const struct acl_user *u, struct buf *out);
 void acl_describe_channels(const struct acl_user *u, struct buf *out);
 
-void acl_log_add(struct acl *a, enum acl_reason reason, struct span object, struct span username,
-                 const char *client_info, uint64_t now_ms, uint32_t max);
+struct acl_denial { /* borrows */
+    enum acl_reason reason;
+    struct span object, username;
+    const char *client_info;
+    uint64_t now_ms;
+};
+/* Newest first, at most max entries; the same denial within a minute raises the count of its entry.
+ */
+void acl_log_add(struct acl *a, const struct acl_denial *d, uint32_t max);
 
 /* ---- categories ---- */
 #define ACL_CATEGORY_COUNT 21

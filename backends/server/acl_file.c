@@ -11,7 +11,7 @@
 #include "common/mem.h"
 #include "common/must.h"
 
-#define FILE_MAX_BYTES (64u * 1024 * 1024)
+#define FILE_MAX_BYTES ((size_t)64 * 1024 * 1024)
 
 enum err acl_load_line(struct acl *a, const struct cfg_strings *words, struct errmsg *why)
 {

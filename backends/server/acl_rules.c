@@ -144,7 +144,7 @@ static void allow_all(struct acl_user *u, bool yes)
 /* text: "+get", "-@read"; forgets what it overrules. */
 static void note_rule(struct acl_user *u, struct span rule)
 {
-    char text[96];
+    char text[96] = "";
     size_t n = rule.len < sizeof text - 1 ? rule.len : sizeof text - 1;
     for (size_t i = 0; i < n; i++) {
         char c = rule.p[i];
@@ -152,9 +152,11 @@ static void note_rule(struct acl_user *u, struct span rule)
     }
     struct span s = span_of(text, n);
     (void)list_remove(&u->rules, s);
-    text[0] = text[0] == '+' ? '-' : '+';
+    const char sign = text[0];
+    const char other = '+';
+    text[0] = sign == other ? (char)'-' : other;
     (void)list_remove(&u->rules, s);
-    text[0] = text[0] == '+' ? '-' : '+';
+    text[0] = sign;
     if (memchr(text, '|', n) == NULL && n > 1 && text[1] != '@') { /* its subcommands' rules */
         for (size_t i = u->rules.n; i-- > 0;) {
             const char *r = u->rules.v[i];

@@ -73,8 +73,9 @@ static bool authenticate(struct call *c, struct span name, struct span password)
     struct buf info = {0};
     session_describe(s, clk_wall_ms(), &info);
     buf_add(&info, "", 1);
-    acl_log_add(&s->w->server->acl, ACL_REASON_AUTH, span_str(c->a->cmd->name), name,
-                buf_head(&info), clk_wall_ms(), (uint32_t)s->w->set->acllog_max_len);
+    const struct acl_denial d = {ACL_REASON_AUTH, span_str(c->a->cmd->name), name, buf_head(&info),
+                                 clk_wall_ms()};
+    acl_log_add(&s->w->server->acl, &d, (uint32_t)s->w->set->acllog_max_len);
     buf_free(&info);
     resp_error(c->out, "WRONGPASS invalid username-password pair or user is disabled.");
     return false;

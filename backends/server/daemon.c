@@ -377,8 +377,7 @@ int server_main(const struct server_ops *ops, int argc, char **argv)
         status = 0;
         goto out_cfg;
     }
-    struct server_settings *set =
-        (void *)((char *)(uintptr_t)cfg_settings(sv.cfg) + ops->server_offset);
+    struct server_settings *set = (void *)((char *)cfg_settings(sv.cfg) + ops->server_offset);
     if (prepare(&sv, set, &why) != OK) {
         (void)fprintf(stderr, "%s: %s\n", ops->name, why.text);
         log_warning("%s", why.text);

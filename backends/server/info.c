@@ -113,7 +113,8 @@ void info_field(struct info_out *o, const char *key, const char *fmt, ...)
     must(!o->in_own || info_key_is_safe(key));
     va_list args;
     va_start(args, fmt);
-    (void)vsnprintf(value, sizeof value, fmt, args);
+    (void)vsnprintf(value, sizeof value, fmt,
+                    args); // NOLINT(clang-analyzer-valist*): started above
     va_end(args);
     buf_addf(&o->text, "%s:%s\r\n", key, value);
 }

@@ -85,7 +85,7 @@ static enum err check_user(const char *value, struct errmsg *why)
 }
 
 #define OFF(field) offsetof(struct server_settings, field)
-#define MB (1024 * 1024)
+#define MB ((int64_t)1024 * 1024)
 
 const struct cfg_option server_options[] = {
     {"bind", CFG_WORDS, 0, OFF(bind), "127.0.0.1 -::1", 0, 16, NULL, "Network",

@@ -91,9 +91,10 @@ static void deny(struct session *s, struct admitted *a, const struct span *argv,
     struct buf info = {0};
     session_describe(s, clk_wall_ms(), &info);
     buf_add(&info, "", 1);
-    acl_log_add(&s->w->server->acl, by_key ? ACL_REASON_KEY : ACL_REASON_COMMAND,
-                by_key ? argv[key] : span_str(a->cmd->name), span_str(s->user->name),
-                buf_head(&info), clk_wall_ms(), (uint32_t)s->w->set->acllog_max_len);
+    const struct acl_denial d = {by_key ? ACL_REASON_KEY : ACL_REASON_COMMAND,
+                                 by_key ? argv[key] : span_str(a->cmd->name),
+                                 span_str(s->user->name), buf_head(&info), clk_wall_ms()};
+    acl_log_add(&s->w->server->acl, &d, (uint32_t)s->w->set->acllog_max_len);
     buf_free(&info);
 }
 

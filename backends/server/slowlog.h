@@ -29,7 +29,7 @@ struct slowlog {
  * "... (n more bytes)" as in Redis. */
 struct slow_entry *slow_entry_new(const struct span *argv, int kept, int argc, struct span peer,
                                   struct span name);
-struct slow_entry *slow_entry_copy(const struct slow_entry *e);
+struct slow_entry *slow_entry_copy(const struct slow_entry *from);
 void slow_entry_free(struct slow_entry *e);
 void slow_entry_reply(const struct slow_entry *e, struct resp_out *out);
 

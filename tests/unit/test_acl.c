@@ -234,17 +234,22 @@ static void bad_file_changes_nothing_and_names_the_line(void **state)
     (void)unlink(path);
 }
 
+static void deny(enum acl_reason reason, const char *object, const char *username, uint64_t now_ms)
+{
+    const struct acl_denial d = {reason, span_str(object), span_str(username), "info", now_ms};
+    acl_log_add(&acl, &d, 2);
+}
+
 static void same_denials_are_counted_in_one_entry(void **state)
 {
     (void)state;
     for (uint64_t i = 0; i < 3; i++) {
-        acl_log_add(&acl, ACL_REASON_COMMAND, SPAN_LIT("get"), SPAN_LIT("alice"), "info", 1000 + i,
-                    2);
+        deny(ACL_REASON_COMMAND, "get", "alice", 1000 + i);
     }
     assert_int_equal(acl.log_count, 1);
     assert_int_equal(acl.log->count, 3);
-    acl_log_add(&acl, ACL_REASON_KEY, SPAN_LIT("k"), SPAN_LIT("alice"), "info", 1003, 2);
-    acl_log_add(&acl, ACL_REASON_AUTH, SPAN_LIT("auth"), SPAN_LIT("bob"), "info", 1004, 2);
+    deny(ACL_REASON_KEY, "k", "alice", 1003);
+    deny(ACL_REASON_AUTH, "auth", "bob", 1004);
     assert_int_equal(acl.log_count, 2);
     assert_string_equal(acl.log->username, "bob");
     acl_log_reset(&acl);
