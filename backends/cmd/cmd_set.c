@@ -161,29 +161,27 @@ void smove_command(struct cmd_ctx *c)
 /* Members drawn from a set, copied: removing them moves what they point to. */
 struct draw {
     struct buf bytes;
-    struct span *member;
+    struct span *member; /* the first two places are for the name and the key of an effect */
     size_t count;
 };
 
 static void draw_add(void *arg, struct span member)
 {
     struct draw *d = arg;
-    size_t start = d->bytes.len;
     buf_add(&d->bytes, member.p, member.len);
-    /* an offset for now: the bytes may still move */
-    d->member[d->count++] = (struct span){(const char *)start, member.len};
+    d->member[d->count++].len = member.len;
 }
 
 static void draw(struct cmd_ctx *c, struct draw *d, const struct set *s, size_t n)
 {
-    *d = (struct draw){.member = mem_alloc((n + 2) * sizeof *d->member)};
-    /* the first two places are for the name and the key of an effect */
-    d->count = 2;
+    *d = (struct draw){.member = mem_alloc((n + 2) * sizeof *d->member), .count = 2};
     (void)cmd_random(c);
     set_sample(s, n, c->rng, draw_add, d);
+    /* the bytes stand one after the other, and move no more */
+    const char *p = d->bytes.p == NULL ? "" : buf_head(&d->bytes);
     for (size_t i = 2; i < d->count; i++) {
-        size_t start = (size_t)d->member[i].p;
-        d->member[i].p = d->bytes.p == NULL ? "" : d->bytes.p + start;
+        d->member[i].p = p;
+        p += d->member[i].len;
     }
 }
 

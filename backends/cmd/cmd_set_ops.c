@@ -55,7 +55,7 @@ static void intersect(struct sources *src, member_fn fn, void *arg)
     if (src->absent != 0) {
         return;
     }
-    qsort(src->set, (size_t)src->count, sizeof *src->set, by_count);
+    qsort(src->set, (size_t)src->count, sizeof(const struct set *), by_count);
     struct set_iter it = set_iter(src->set[0]);
     struct span member;
     while (set_next(&it, &member)) {

@@ -104,7 +104,7 @@ struct dict *dict_new(dict_key_fn key)
 {
     struct dict *d = mem_alloc(sizeof *d);
     *d = (struct dict){.key = key, .buckets = 1, .segment_cap = 1, .first_cap = 1};
-    d->segment = mem_alloc(sizeof *d->segment);
+    d->segment = mem_alloc(sizeof(struct bucket *));
     d->segment[0] = mem_zalloc(sizeof(struct bucket));
     return d;
 }
@@ -118,7 +118,7 @@ size_t dict_memory(const struct dict *d)
 {
     size_t full = (d->buckets - 1) / SEGMENT;
     size_t buckets = full == 0 ? d->first_cap : (full + 1) * SEGMENT;
-    return mem_good_size(sizeof *d) + mem_good_size(d->segment_cap * sizeof *d->segment) +
+    return mem_good_size(sizeof *d) + mem_good_size(d->segment_cap * sizeof(struct bucket *)) +
            (buckets + d->chained) * sizeof(struct bucket);
 }
 
@@ -228,7 +228,8 @@ static void make_room_for_bucket(struct dict *d)
         if (n < d->first_cap) {
             return;
         }
-        d->segment[0] = mem_realloc(d->segment[0], 2u * d->first_cap * sizeof(struct bucket));
+        d->segment[0] =
+            mem_realloc(d->segment[0], (size_t)2 * d->first_cap * sizeof(struct bucket));
         memset(d->segment[0] + d->first_cap, 0, d->first_cap * sizeof(struct bucket));
         d->first_cap *= 2;
         return;
@@ -238,7 +239,7 @@ static void make_room_for_bucket(struct dict *d)
     }
     if (n / SEGMENT == d->segment_cap) {
         d->segment_cap *= 2;
-        d->segment = mem_realloc(d->segment, d->segment_cap * sizeof *d->segment);
+        d->segment = mem_realloc(d->segment, d->segment_cap * sizeof(struct bucket *));
     }
     d->segment[n / SEGMENT] = mem_zalloc(SEGMENT * sizeof(struct bucket));
 }

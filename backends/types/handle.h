@@ -15,12 +15,12 @@ static inline enum form form_of(const void *handle)
 
 static inline void *block_of(const void *handle)
 {
-    return (void *)((uintptr_t)handle & ~(uintptr_t)3u);
+    return (char *)handle - form_of(handle);
 }
 
 static inline void *handle_of(void *block, enum form form)
 {
-    return (void *)((uintptr_t)block | (uintptr_t)form);
+    return (char *)block + form;
 }
 
 #endif

@@ -166,7 +166,7 @@ static void write_element(unsigned char *q, const struct encoded *e)
 static void decode_int_bytes(const unsigned char *q, struct decoded *d)
 {
     unsigned bytes = *q - INT_BYTES + 1u;
-    must(bytes <= 8);
+    must(bytes >= 1 && bytes <= 8);
     uint64_t v = 0;
     for (unsigned i = 0; i < bytes; i++) {
         v |= (uint64_t)q[1 + i] << (8 * i);
