@@ -352,8 +352,13 @@ void forward_done(struct shard_req *r, enum shard_result result, struct span byt
     }
     struct proxy_worker *pw = k->pw;
     if (result == SHARD_CONTROL) {
-        if (bytes.len > 6 && memcmp(bytes.p, "MOVED ", 6) == 0 && go_elsewhere(k, bytes, request)) {
-            return;
+        if (bytes.len > 6 && memcmp(bytes.p, "MOVED ", 6) == 0) {
+            if (go_elsewhere(k, bytes, request)) {
+                return;
+            }
+            /* a client must not follow it: nodes are none of its business */
+            bytes = k->g != NULL ? SPAN_LIT("TRYAGAIN Multiple keys request while slots move")
+                                 : SPAN_LIT("CLUSTERDOWN Hash slot not served: its nodes disagree");
         }
         pw->stats.node_errors++;
         if (k->g != NULL) {

@@ -157,11 +157,90 @@ def stands_still(cluster, keys):
     wait_for(lambda: not c.command("GET", keys[0]).startswith(b"-"), 5, "the node to be found again")
 
 
+def rss(pid):
+    with open("/proc/%d/status" % pid, encoding="ascii") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) * 1024
+
+
+def held_up(cluster, keys):
+    """Clients flood a node that stands still: the proxy stops reading from them, and all goes on afterwards."""
+    c = Conn(cluster.port)
+    for option, value in (("backend-timeout", "20000"), ("backend-connect-timeout", "1000"), ("backend-buffer-limit", "1mb")):
+        check(c.command("CONFIG", "SET", option, value) == b"+OK\r\n", "CONFIG SET", option)
+    pid = cluster.pid("proxy-0")
+    clients = [Conn(cluster.port, timeout=20) for _ in range(20)]
+    request = encode("SET", keys[0], b"x" * 100000) + encode("MSET", keys[0], b"y" * 50000, keys[1], b"z")
+    want = 200
+    sent = [0] * len(clients)
+    data = request * want
+    before = rss(pid)
+    cluster.kill("node-0-0", signal.SIGSTOP)
+    try:
+        end = time.monotonic() + 3
+        for c2 in clients:
+            c2.sock.setblocking(False)
+        moved = True
+        while moved and time.monotonic() < end:
+            moved = False
+            for i, c2 in enumerate(clients):
+                try:
+                    sent[i] += c2.sock.send(data[sent[i]:sent[i] + (1 << 18)])
+                    moved = True
+                except BlockingIOError:
+                    pass
+            if not moved:
+                time.sleep(0.2)
+                moved = len(select.select([], [c2.sock for c2 in clients], [], 0)[1]) > 0
+        check(c.command("GET", keys[1])[:1] != b"-", "the other node is served")
+        grown = rss(pid) - before
+        say("%.1f MiB taken from the clients, the proxy grew by %.1f MiB" % (sum(sent) / (1 << 20), grown / (1 << 20)))
+        check(sum(sent) < len(data) * len(clients) / 2, "the proxy went on reading")
+        check(grown < 100 << 20, "the proxy grew by", grown)
+    finally:
+        cluster.kill("node-0-0", signal.SIGCONT)
+    for i, c2 in enumerate(clients):
+        c2.sock.settimeout(20)
+        whole = sent[i] // len(request)
+        for _ in range(2 * whole):
+            check(c2.reply() == b"+OK\r\n", "a write that waited")
+        c2.close()
+    check(c.command("CONFIG", "SET", "backend-timeout", "5000") == b"+OK\r\n", "CONFIG SET")
+    check(c.command("CONFIG", "SET", "backend-buffer-limit", "64mb") == b"+OK\r\n", "CONFIG SET")
+    check(b"\r\nproxy_stalls:0\r\n" not in c.command("INFO", "proxy"), "clients were made to wait")
+
+
+def wrong_map(cluster, keys):
+    """A proxy with an old idea of who serves what is told by the nodes (MOVED), and its clients do not notice."""
+    folder = os.path.join(cluster.dir, "proxy-9")
+    os.mkdir(folder)
+    port = cluster.port + 2500
+    with open(os.path.join(folder, "proxy.conf"), "w", encoding="ascii") as f:
+        f.write("bind 127.0.0.1\nport %d\nworkers 1\ndir %s\nlogfile %s/log\npidfile %s/pid\nnode-workers %d\n"
+                % (port, folder, folder, folder, cluster.workers))
+        f.write("shard a auto 127.0.0.1:%d\nshard b auto 127.0.0.1:%d\n" % (cluster.node_port(1), cluster.node_port(0)))
+    cluster.start("proxy-9")
+    wait_for(lambda: Conn(port).command("PING") == b"+PONG\r\n", 5, "the proxy")
+    c, right = Conn(port), Conn(cluster.port)
+    names = [b"w:%d" % i for i in range(200)]
+    c.send(b"".join(encode("SET", n, b"1" + n) + encode("INCR", b"c" + n) + encode("GET", n) for n in names))
+    for n in names:
+        check(c.reply() == b"+OK\r\n" and c.reply() == b":1\r\n", "writes")
+        check(c.reply() == b"$%d\r\n1%s\r\n" % (len(n) + 1, n), "reads in their place")
+    both = b"*200\r\n" + b"".join(b"$%d\r\n1%s\r\n" % (len(n) + 1, n) for n in names)
+    check(right.command("MGET", *names) == both, "the writes are where they belong")
+    check(c.command("MGET", *names) == both, "MGET once it knows")
+    fresh = [b"v:%d" % i for i in range(300)]
+    check(c.command("DEL", *fresh) == b":0\r\n" and c.command("EXISTS", *names) == b":200\r\n", "sums")
+    check(b"\r\nproxy_moved:0\r\n" not in c.command("INFO", "proxy"), "it was told")
+    check(c.command("GET", keys[0])[:1] != b"-", "one key more")
+    cluster.kill("proxy-9", signal.SIGTERM)
+
+
 def main():
     args = arguments(workers=1)
     with Cluster(args.build, proxies=2, shards=2, workers=args.workers) as cluster:
         keys = [key_of_node(cluster, 0), key_of_node(cluster, args.workers)]
-        for test in (killed_under_load, outcome, stands_still):
+        for test in (killed_under_load, outcome, stands_still, held_up, wrong_map):
             begin = time.monotonic()
             test(cluster, keys)
             say("%-18s ok  %.2f s" % (test.__name__, time.monotonic() - begin))
