@@ -32,10 +32,10 @@ void buf_grow(struct buf *b, size_t n);
 /* Room for n bytes at the end; follow with buf_commit(b, m), m <= n. The pointer lives until the next call. */
 static inline char *buf_reserve(struct buf *b, size_t n)
 {
-    if (b->cap - b->len < n) {
+    if (b->cap - b->len < n || b->p == NULL) {
         buf_grow(b, n);
     }
-    return b->p != NULL ? b->p + b->len : NULL;
+    return b->p + b->len;
 }
 
 static inline void buf_commit(struct buf *b, size_t n)

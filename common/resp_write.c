@@ -44,7 +44,7 @@ void resp_simple(struct resp_out *o, const char *text)
     size_t n = strlen(text);
     char *p = buf_reserve(o->b, n + 3);
     p[0] = '+';
-    memcpy(p + 1, text, n);
+    memcpy(p + 1, text, n); /* NOLINT(bugprone-not-null-terminated-result): bytes, no string */
     put_end(p + 1 + n);
     buf_commit(o->b, n + 3);
 }

@@ -86,7 +86,7 @@ static void on_cron(void *arg)
 {
     struct node_worker *nw = arg;
     unsigned effort = (unsigned)settings_of(nw)->expire_effort;
-    uint64_t end_ns = clk_mono_ns() + SLICE_NS * effort;
+    uint64_t end_ns = clk_mono_ns() + SLICE_NS * (uint64_t)effort;
     nw->now_ms = clk_wall_ms();
     bool more = false;
     do {
