@@ -72,7 +72,10 @@ static void lock_clear(struct hermes *h, uint16_t slot)
     if (h->slots[slot].locked_by != 0) {
         h->slots[slot].locked_by = 0;
         h->locked_slots--;
-        scan_start(h, 0); /* whoever waited may start */
+        if (h->blocked) {
+            h->blocked = false;
+            scan_start(h, 0); /* whoever waited may start */
+        }
     }
 }
 
@@ -281,7 +284,8 @@ static void grant_timer(struct hermes *h, struct grant *g)
 void grants_timer(struct hermes *h)
 {
     for (unsigned i = 0; i < HERMES_GRANTS_MAX; i++) {
-        if (h->grants[i].phase != GRANT_FREE && h->grants[i].deadline <= h->now) {
+        if (h->grants[i].phase != GRANT_FREE && h->grants[i].deadline <= h->now &&
+            out_has_room(h, 8)) {
             grant_timer(h, &h->grants[i]);
         }
     }
@@ -289,7 +293,8 @@ void grants_timer(struct hermes *h)
         return;
     }
     unsigned asked = 0; /* a slice of the slots: is this lock still meant? */
-    for (; h->lock_scan < h->limits.slots && asked < HERMES_GRANTS_MAX; h->lock_scan++) {
+    for (; h->lock_scan < h->limits.slots && asked < HERMES_GRANTS_MAX && out_has_room(h, 8);
+         h->lock_scan++) {
         const struct slot_info *s = &h->slots[h->lock_scan];
         if (s->locked_by != 0 && s->locked_by != h->id && s->lock_acked && s->busy == 0) {
             mark(h, HERMES_MARK_UNLOCK_ASKED, NULL, 0, h->lock_scan);

@@ -101,6 +101,7 @@ struct hermes {
     uint32_t scan_at;   /* next record of the walk after a change; records: none under way */
     uint32_t scan_peer; /* the walk is for this peer only; 0: for all */
     uint32_t locked_slots;
+    bool blocked;           /* an operation waits for some slot to be unlocked */
     uint64_t lock_deadline; /* members of a locked slot ask whether it still is */
     uint32_t lock_scan;
     struct grant grants[HERMES_GRANTS_MAX];

@@ -87,7 +87,9 @@ static bool expire_first(struct hermes *h, struct record *r, const struct hermes
         return true;
     }
     key_push_head(h, r, op);
-    if (!slot_blocked(h, r->key.slot)) {
+    if (slot_blocked(h, r->key.slot)) {
+        h->blocked = true;
+    } else {
         mark(h, HERMES_MARK_EXPIRED_DELETED, &r->key, m->ts, 0);
         struct hermes_op del = {.kind = HERMES_EXPIRE, .key = r->key};
         start(h, r, &del, NIL);
@@ -116,6 +118,7 @@ static void run(struct hermes *h, struct record *r, uint32_t op)
         }
     } else if (slot_blocked(h, r->key.slot)) { /* H11 */
         mark(h, HERMES_MARK_OP_WAITED_FOR_GRANT, &r->key, m.ts, 0);
+        h->blocked = true;
         key_push_head(h, r, op);
     } else {
         struct hermes_op copy = *o;

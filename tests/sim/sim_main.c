@@ -340,6 +340,29 @@ static int run_one_tape(const struct options *o)
     return ok && same ? 0 : 1;
 }
 
+/* An input of the fuzzer (sim_fuzz.c), run again; its choices become a tape. */
+static int run_bytes(const struct options *o)
+{
+    static uint8_t bytes[1 << 20];
+    FILE *f = fopen(o->file, "re");
+    if (f == NULL) {
+        fprintf(stderr, "sim: cannot read %s\n", o->file);
+        return 2;
+    }
+    size_t n = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    struct sim *s = make(o);
+    chooser_init_bytes(&s->choose, bytes, n);
+    bool ok = sim_run(s);
+    printf("%s: %" PRIu64 " steps, hash %016" PRIx64 "%s%s\n", o->file, s->steps, s->hash,
+           ok ? "" : ": ", s->failure);
+    if (!ok) {
+        tape_write("bytes.tape", s->choose.tape, s->choose.count);
+    }
+    unmake(s);
+    return ok ? 0 : 1;
+}
+
 static void parse(struct options *o, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -387,7 +410,8 @@ static void parse(struct options *o, int argc, char **argv)
             o->has_expect = true;
             o->expect = strtoull(v, NULL, 16);
             i++;
-        } else if (strcmp(a, "--tape") == 0 || strcmp(a, "--shrink") == 0) {
+        } else if (strcmp(a, "--bytes") == 0 || strcmp(a, "--tape") == 0 ||
+                   strcmp(a, "--shrink") == 0) {
             o->mode = a;
             o->file = v;
             i++;
@@ -415,6 +439,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(o.mode, "--tape") == 0) {
         return run_one_tape(&o);
+    }
+    if (strcmp(o.mode, "--bytes") == 0) {
+        return run_bytes(&o);
     }
     if (strcmp(o.mode, "--shrink") == 0) {
         return run_shrink(&o);

@@ -10,9 +10,9 @@
  * never down, reached over faulty links), and clients.
  *
  * Nodes 0..replicas-1 are replicas, then the membership node, then one node for all clients (its
- * links lose nothing). hermes_node.c  store and driver of a replica      hermes_members.c  views
- * and leases hermes_load.c  clients, histories, final checks   world_hermes.c    putting it
- * together */
+ * links lose nothing). hermes_node.c  driver of a replica, hermes_store.c its store
+ * hermes_members.c  views and leases hermes_load.c  clients, histories, final checks world_hermes.c
+ * putting it together */
 #define HW_REPLICAS_MAX 5
 #define HW_KEYS_MAX 64
 #define HW_SLOTS 4
@@ -143,10 +143,15 @@ static inline unsigned hw_clients_node(const struct hw *w)
     return w->config.replicas + 1;
 }
 
-/* ---- hermes_node.c ---- */
+/* ---- hermes_store.c ---- */
+void hw_store(struct sim *s, unsigned node, struct hermes_store *out);
+uint64_t hw_key_index(const struct hermes_key *key);
+void hw_limbo_empty(struct hw *w); /* frees what was dropped: the outbox has been carried out */
 void hw_blobs_init(struct hw *w);
 uint32_t hw_blob_new(struct hw *w, const struct hw_effect *e);
 void hw_blob_drop(struct hw *w, uint32_t blob);
+
+/* ---- hermes_node.c ---- */
 void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder); /* empty */
 void hw_node_stop(struct sim *s, unsigned node);
 void hw_node_frame(struct sim *s, unsigned node, const uint8_t *frame,
