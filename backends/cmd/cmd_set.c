@@ -7,6 +7,9 @@
 #include "common/mem.h"
 #include "common/num.h"
 
+/* Members that one effect of SPOP removes: a request has a limit of arguments. */
+#define SREM_BATCH 1000u
+
 static struct set *set_of(const struct entry *e)
 {
     return entry_object(e);
@@ -283,9 +286,13 @@ bool spop_rewrite(struct cmd_ctx *c, struct effects *fx)
     struct draw d;
     draw(c, &d, p.s, p.n);
     pop_reply(c, &p, &d);
-    d.member[0] = SPAN_LIT("SREM");
-    d.member[1] = c->argv[1];
-    effects_add(fx, d.count, d.member);
+    for (size_t i = 2; i < d.count; i += SREM_BATCH) {
+        /* name and key take the places of two members that are done with */
+        size_t n = d.count - i < SREM_BATCH ? d.count - i : SREM_BATCH;
+        d.member[i - 2] = SPAN_LIT("SREM");
+        d.member[i - 1] = c->argv[1];
+        effects_add(fx, n + 2, &d.member[i - 2]);
+    }
     draw_free(&d);
     return true;
 }

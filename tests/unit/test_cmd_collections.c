@@ -193,6 +193,22 @@ static void absurd_repetitions_are_refused(void **state)
     cmdrun_deinit(&r);
 }
 
+static void many_popped_members_are_removed_in_batches(void **state)
+{
+    (void)state;
+    struct cmdrun r;
+    cmdrun_init(&r);
+    r.via_effects = true;
+    for (unsigned i = 0; i < 5000; i++) {
+        cmdrun_f(&r, "SADD s m%u", i);
+    }
+    const char *reply = cmdrun_line(&r, "SPOP s 3456");
+    assert_memory_equal(reply, "*3456\r\n", 7);
+    assert_int_equal(r.dirty, 3456);
+    cmdrun_expect(&r, "SCARD s", ":1544\r\n");
+    cmdrun_deinit(&r);
+}
+
 static void expired_collections_are_absent(void **state)
 {
     (void)state;
@@ -249,6 +265,7 @@ int main(void)
         cmocka_unit_test(replies_name_keys_as_the_client_does),
         cmocka_unit_test(what_is_missing_says_so),
         cmocka_unit_test(absurd_repetitions_are_refused),
+        cmocka_unit_test(many_popped_members_are_removed_in_batches),
         cmocka_unit_test(expired_collections_are_absent),
         cmocka_unit_test(keys_of_movable_commands_are_found),
     };
