@@ -3,6 +3,7 @@
 
 #include <sys/random.h>
 
+#include "backends/types/dict.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -42,7 +43,12 @@ static enum err prepare(struct server *sv, struct errmsg *why)
 {
     const struct node_settings *set = cfg_settings(server_cfg(sv));
     struct node *node = &process;
+    uint64_t seed = 0;
     server_set_data(sv, node);
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) {
+        return errmsg_set(why, ERR_IO, "the system gives no random numbers");
+    }
+    dict_set_seed(seed); /* of big collections, for all workers: before they start */
     enum err e = cluster_map_new(&set->cluster, 1, &node->map, why);
     if (e == OK && node->map != NULL && set->cluster.node_workers != set->server.workers) {
         e = errmsg_set(why, ERR_CONFIG, "workers is %lld, but node-workers says %lld",
