@@ -213,7 +213,7 @@ uint64_t jitter(struct hermes *h, uint64_t ns)
 
 uint64_t clock_now(const struct hermes *h)
 {
-    return MUTANT(H9_CACHED_TIME) ? h->previous_now : h->now;
+    return MUTANT(H9_CACHED_TIME) ? h->loop_now : h->now;
 }
 
 static bool lease_ok(const struct hermes *h, uint64_t now)
@@ -340,8 +340,10 @@ enum err hermes_step(struct hermes *h, const struct hermes_in *in, struct hermes
     must(out->count == 0);
     must(in->now_ns >= h->now);
     h->out = out;
-    h->previous_now = h->now;
     h->now = in->now_ns;
+    if (in->kind != HERMES_IN_MSG && in->kind != HERMES_IN_OP) {
+        h->loop_now = in->now_ns;
+    }
     h->wall_ms = in->wall_ms;
     enum err e = OK;
     switch (in->kind) {

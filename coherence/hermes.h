@@ -210,8 +210,9 @@ struct hermes_out {
     X(INV_STORED)                                                                                  \
     X(INV_SMALLER_WRITE)                                                                           \
     X(RMW_REJECTED)                                                                                \
-    X(RMW_NACKED) X(BASE_FETCHED) X(BASE_PROVED) X(ODD_OWN_PROVED) X(RMW_GAVE_UP) X(RMW_RETRIED)   \
-        X(VAL_LATE) X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED)       \
+    X(RMW_NACKED)                                                                                  \
+    X(BASE_FETCHED) X(BASE_PROVED) X(ODD_OWN_PROVED) X(RMW_GAVE_UP) X(RMW_RETRIED) X(VAL_LATE)     \
+        X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED)                   \
             X(REPLAY_SUPERSEDED) X(OWNER_ASKED) X(RESENT) X(RESENT_NEW_EPOCH) X(ACKS_RESET)        \
                 X(ACK_LATE) X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(VIEW_INSTALLED) X(EXPELLED)   \
                     X(UNKNOWN_REPORTED) X(READ_WAITED) X(READ_NO_LEASE) X(VALUE_INSTALLED)         \

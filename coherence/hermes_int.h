@@ -88,7 +88,8 @@ struct hermes {
     bool caught_up, expelled;
     struct view view;
     struct lease lease;
-    uint64_t now, previous_now, wall_ms;
+    uint64_t now, wall_ms;
+    uint64_t loop_now; /* what an event loop's cached time would say; for a mutant */
     uint64_t rng;
     struct record *records;
     uint32_t *buckets;

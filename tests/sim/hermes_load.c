@@ -339,6 +339,24 @@ static void check_hot_op(struct sim *s, const struct hw_applied *a, const struct
     }
 }
 
+/* PROMOTE and DEMOTE did what they were asked to, in the generation they named (G6, G7). */
+static void check_control(struct sim *s, const struct hw_applied *sorted, size_t n,
+                          const struct hw_op *o)
+{
+    if ((o->kind != HERMES_PROMOTE && o->kind != HERMES_DEMOTE) || o->h.status != HIST_OK) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct hw_applied *a = &sorted[i];
+        if (a->key == o->h.key && a->ts == o->h.ts &&
+            (a->generation != o->generation || a->hot != (o->kind == HERMES_PROMOTE))) {
+            sim_fail(s, "op at ts %llx was to set hot %d in generation %llu, but did %d in %llu",
+                     (unsigned long long)a->ts, o->kind == HERMES_PROMOTE,
+                     (unsigned long long)o->generation, a->hot, (unsigned long long)a->generation);
+        }
+    }
+}
+
 static void report(struct sim *s, const char *check, const struct hist_fault *f)
 {
     sim_fail(s,
@@ -423,6 +441,7 @@ void hw_judge(struct sim *s)
     size_t count = 0;
     for (uint32_t i = 0; i < w->op_count; i++) {
         const struct hw_op *o = &w->ops[i];
+        check_control(s, sorted, n, o);
         if (o->kind != HERMES_READ && !o->writes) {
             continue;
         }

@@ -37,6 +37,26 @@ void h8_floor_is_answered(struct script *sc)
                    sc_version(sc, a) == 11);
 }
 
+/* A purge cut short: node 0 keeps the tombstone, the others have the floor of the same version. */
+void h8_nothing_has_many_names(struct script *sc)
+{
+    sc_set(sc, 0, 10);
+    sc_run(sc, 500);
+    sc_del(sc, 1);
+    sc_run(sc, 500);
+    sc_control(sc, 2, HERMES_PURGE, 3);
+    sc_run(sc, 41);
+    sc_cut(sc, 2, 0, true);
+    sc_run(sc, 2000);
+    EXPECT(sc, sc->w->nodes[0].entries[0].present && !sc->w->nodes[1].entries[0].present);
+    sc_view(sc, 2, one_two_three, NULL, 7);
+    sc_leases(sc);
+    sc_cut(sc, 2, 0, false);
+    uint32_t a = sc_incr(sc, 1); /* base (3, 0); node 0 has (3, 2) */
+    sc_run(sc, 500);
+    EXPECT(sc, sc_done(sc, a, HERMES_DONE) && sc_version(sc, a) == 4 && sc_ret(sc, a) == 1);
+}
+
 void h8_generation_survives_purge(struct script *sc)
 {
     uint32_t p = sc_control(sc, 0, HERMES_PROMOTE, 5);
@@ -146,6 +166,27 @@ void h10_learner_takes_value_pending_and_floor(struct script *sc)
     sc_run(sc, 500);
     EXPECT(sc, sc_done(sc, c, HERMES_DONE) && sc_version(sc, c) == 52 &&
                    MARKS(sc, FLOOR_ANSWERED) == 0);
+}
+
+/* A live key below its slot's floor, and a learner that has heard of the floor first. */
+void h10_floor_says_nothing_at_a_learner(struct script *sc)
+{
+    const uint32_t members[] = {1, 2, 0};
+    const uint32_t learners[] = {4, 0};
+    sc_set(sc, 0, 10); /* 2.1 */
+    sc_run(sc, 500);
+    uint32_t p = sc_control(sc, 2, HERMES_PURGE, 50);
+    sc_run(sc, 2000);
+    EXPECT(sc, sc_done(sc, p, HERMES_DONE));
+    sim_crash(sc->s, 2);
+    sim_restart(sc->s, 2);
+    sc_view(sc, 2, members, learners, 7);
+    sc_leases(sc);
+    uint32_t a = sc_incr(sc, 0); /* 3.1, below the floor: the learner must not refuse it */
+    sc_run(sc, 100000);
+    EXPECT(sc,
+           sc_done(sc, a, HERMES_DONE) && sc_version(sc, a) == 3 && MARKS(sc, FLOOR_ANSWERED) == 0);
+    EXPECT(sc, hermes_caught_up(sc->w->nodes[2].core) && sc->w->nodes[2].entries[0].v.value == 11);
 }
 
 void h11_grant_excludes_updates(struct script *sc)

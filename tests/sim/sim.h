@@ -46,6 +46,7 @@ struct sim_world {
     void (*heal)(struct sim *s); /* the safety phase is over: stop clients, restart who is needed */
     void (*judge)(struct sim *s); /* histories, final state; reports with sim_fail */
     void (*teardown)(struct sim *s);
+    void (*bench)(void); /* prints what the core alone can do. Or NULL */
     int (*scenarios)(
         void); /* scripted ones, run before the seeds against each mutant; 0: all passed. Or NULL */
 };

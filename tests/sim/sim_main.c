@@ -456,6 +456,9 @@ int main(int argc, char **argv)
     if (strcmp(o.mode, "--bench") == 0) {
         o.from = 1;
         o.to = 300;
+        if (o.world->bench != NULL) {
+            o.world->bench();
+        }
     }
     return run_seeds(&o);
 }

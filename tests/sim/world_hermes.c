@@ -210,4 +210,5 @@ const struct sim_world world_hermes = {
     .judge = hw_judge,
     .teardown = teardown,
     .scenarios = scenarios_hermes,
+    .bench = hermes_bench,
 };

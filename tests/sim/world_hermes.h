@@ -202,5 +202,7 @@ extern const struct sim_world world_hermes;
 /* scenario_hermes.c: scripted runs named after the rules; prints what failed, gives how many did.
  */
 int scenarios_hermes(void);
+/* hermes_bench.c: the core alone, printed. */
+void hermes_bench(void);
 
 #endif
