@@ -33,6 +33,8 @@ struct fixture {
     /* what the node does */
     uint64_t close_at, hold_from;
     const char *raw;
+    uint64_t raw_until; /* only the requests before this one get it */
+    unsigned resend_to; /* endpoint + 1 to which refused requests go; 0: none */
     uint32_t woken;
     struct shard_waiter waiter;
 };
@@ -53,6 +55,10 @@ static void on_done(struct shard_req *r, enum shard_result result, struct span b
     size_t i = (size_t)(r - the->req);
     assert_true(i < REQUESTS_MAX);
     assert_true(request.len > 4 && request.p[0] == '*');
+    if (result == SHARD_CONTROL && the->resend_to != 0) {
+        shard_send_again(shard_link(the->pool, the->resend_to - 1, 2), r, request);
+        return;
+    }
     the->order[the->ended++] = (uint32_t)i;
     the->result[i] = (uint8_t)result;
     if (i < 64) {
@@ -79,7 +85,7 @@ static enum fake_answer scripted(void *arg, uint64_t index, const struct span *a
                                  struct buf *reply)
 {
     struct fixture *f = arg;
-    if (f->raw != NULL) {
+    if (f->raw != NULL && index < f->raw_until) {
         buf_add_str(reply, f->raw);
         return FAKE_RAW;
     }
@@ -100,7 +106,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     the = f;
     f->loop = loop_new();
-    f->close_at = f->hold_from = UINT64_MAX;
+    f->close_at = f->hold_from = f->raw_until = UINT64_MAX;
     f->node = fakenode_new(f->loop, scripted, f);
     f->o = (struct shard_options){.timeout_ms = 5000,
                                   .connect_timeout_ms = 1000,
@@ -307,6 +313,46 @@ static void control_words_are_told_apart(void **state)
     assert_string_equal(text(f, 0), "MOVED 7 127.0.0.1:1");
 }
 
+static void refused_requests_go_to_another_node_in_order(void **state)
+{
+    struct fixture *f = *state;
+    struct fakenode *other = fakenode_new(f->loop, NULL, NULL);
+    f->raw = "-MOVED 7 127.0.0.1:1\r\n";
+    f->resend_to = 1 + shard_endpoint_add(f->pool, "127.0.0.1", fakenode_port(other));
+    for (uint32_t i = 0; i < 100; i++) {
+        send_one(f, i, SHARD_WRITE);
+    }
+
+    run(f, 100);
+
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_int_equal(f->order[i], i);
+        assert_int_equal(f->result[i], SHARD_REPLY);
+    }
+    assert_string_equal(text(f, 42), "+GET 42\r\n");
+    fakenode_free(other);
+}
+
+static void a_request_may_be_sent_again_on_its_own_link(void **state)
+{
+    struct fixture *f = *state;
+    f->raw = "-TRYAGAIN\r\n";
+    f->raw_until = 50; /* each is refused once */
+    f->resend_to = 1;
+    for (uint32_t i = 0; i < 50; i++) {
+        send_one(f, i, SHARD_WRITE);
+    }
+
+    run(f, 50);
+
+    for (uint32_t i = 0; i < 50; i++) {
+        char want[16];
+        snprintf(want, sizeof want, "+%u\r\n", i);
+        assert_string_equal(text(f, i), want);
+    }
+    assert_int_equal(fakenode_requests(f->node), 100);
+}
+
 static void a_reply_of_another_shape_breaks_the_link(void **state)
 {
     static const char *const shapes[] = {"*1\r\n$1\r\nx\r\n", ":1\r\n", "$-1\r\n", "hello\r\n",
@@ -406,6 +452,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_link_comes_back_by_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(a_node_that_stands_still_is_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(control_words_are_told_apart, setup, teardown),
+        cmocka_unit_test_setup_teardown(refused_requests_go_to_another_node_in_order, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_request_may_be_sent_again_on_its_own_link, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_reply_of_another_shape_breaks_the_link, setup, teardown),
         cmocka_unit_test_setup_teardown(long_values_pass_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_link_wakes_who_waits, setup, teardown),
