@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "rdma/mem.h"
 #include "rdma/wire.h"
 #include "tests/lib/transport_node.h"
 #include "tests/lib/transport_suite.h"
@@ -249,6 +251,104 @@ static void a_caller_that_calls_again_has_lost_its_connection(void **state)
     close_one(&n, &spec);
 }
 
+/* ---- two threads ---- */
+#define THREAD_MESSAGES 5000u
+
+static bool stream_until_done(void *arg)
+{
+    struct node *n = arg;
+    for (int i = 0; i < 64 && n->sent < THREAD_MESSAGES && transport_is_connected(n->t, n->peer) &&
+                    node_send(n) == OK;
+         i++) {
+    }
+    return n->bad != 0 || (n->received == THREAD_MESSAGES && n->sent == THREAD_MESSAGES);
+}
+
+static void *run_node(void *arg)
+{
+    struct node *n = arg;
+    (void)run_until(n->loop, stream_until_done, n, 20000);
+    run_for(n->loop, 50); /* the last ones may still wait for the other's window */
+    return NULL;
+}
+
+static void members_may_live_in_different_threads(void **state)
+{
+    (void)state;
+    for (int tcp = 0; tcp < 2; tcp++) {
+        struct suite_env env = tcp_env;
+        env.kind = tcp == 1 ? TRANSPORT_TCP : TRANSPORT_MEM;
+        struct mem_net *net = mem_net_new();
+        struct node a;
+        struct node b;
+        struct node_spec sa = {.env = &env, .loop = loop_new(), .id = 1, .peer = 2, .net = net};
+        struct node_spec sb = {.env = &env, .loop = loop_new(), .id = 2, .peer = 1, .net = net};
+        node_open(&a, &sa);
+        node_open(&b, &sb);
+        node_meet(&a, &sa, 2, transport_port(b.t));
+        node_meet(&b, &sb, 1, transport_port(a.t));
+
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, run_node, &b), 0);
+        run_node(&a);
+        pthread_join(thread, NULL);
+
+        assert_int_equal(a.bad + b.bad, 0);
+        assert_int_equal(a.received, THREAD_MESSAGES);
+        assert_int_equal(b.received, THREAD_MESSAGES);
+        node_close(&a);
+        node_close(&b);
+        run_for(sa.loop, 1);
+        run_for(sb.loop, 1);
+        loop_free(sa.loop);
+        loop_free(sb.loop);
+        mem_net_free(net);
+    }
+}
+
+static bool cut_seen(void *arg)
+{
+    struct node *n = arg;
+    return n->disconnected != 0;
+}
+
+static bool came_back(void *arg)
+{
+    struct node *n = arg;
+    return n->connected == 2;
+}
+
+static void a_cut_in_memory_ends_connections_until_it_is_healed(void **state)
+{
+    (void)state;
+    struct suite_env env = {.name = "cut", .kind = TRANSPORT_MEM, .host = ""};
+    struct mem_net *net = mem_net_new();
+    struct node a;
+    struct node b;
+    struct loop *l = loop_new();
+    struct node_spec sa = {.env = &env, .loop = l, .id = 1, .peer = 2, .net = net};
+    struct node_spec sb = {.env = &env, .loop = l, .id = 2, .peer = 1, .net = net};
+    node_open(&a, &sa);
+    node_open(&b, &sb);
+    node_meet(&a, &sa, 2, transport_port(b.t));
+    node_meet(&b, &sb, 1, transport_port(a.t));
+    assert_true(run_until(l, is_up, &a, 2000));
+
+    mem_net_cut(net, transport_port(a.t), transport_port(b.t), true);
+    assert_true(run_until(l, cut_seen, &a, 1000));
+    assert_true(run_until(l, cut_seen, &b, 1000));
+    run_for(l, 100);
+    assert_int_equal(a.connected, 1);
+
+    mem_net_cut(net, transport_port(b.t), transport_port(a.t), false);
+    assert_true(run_until(l, came_back, &a, 3000));
+    node_close(&a);
+    node_close(&b);
+    run_for(l, 1);
+    loop_free(l);
+    mem_net_free(net);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--stream") == 0) {
@@ -261,6 +361,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(strangers_are_hung_up_on),
         cmocka_unit_test(a_member_that_breaks_the_rules_is_disconnected),
         cmocka_unit_test(a_caller_that_calls_again_has_lost_its_connection),
+        cmocka_unit_test(members_may_live_in_different_threads),
+        cmocka_unit_test(a_cut_in_memory_ends_connections_until_it_is_healed),
     };
     int failed = cmocka_run_group_tests_name("wire", wire, NULL, NULL);
     failed += transport_suite_run(
