@@ -113,7 +113,7 @@ struct transport_peer {
 };
 /* Both sides dial; one connection survives. ERR_EXISTS: already a peer (nothing changed).
  * ERR_RANGE: bad member id or own id. ERR_BUSY: TRANSPORT_PEERS_MAX reached. */
-enum err transport_add_peer(struct transport *t, const struct transport_peer *p) must_use;
+enum err transport_add_peer(struct transport *t, const struct transport_peer *spec) must_use;
 /* The member left the view: its connection (socket, queue pair) is destroyed before this returns
  * and nothing from it is delivered afterwards, neither messages nor disconnected() (RELIABILITY
  * F4). Unknown: no effect. */

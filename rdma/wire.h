@@ -84,6 +84,6 @@ uint32_t name_hash(const char *name);
 void hello_encode(const struct hello *h, unsigned char out[HELLO_BYTES]);
 /* ERR_PROTO: not a hello (magic or length). Other versions are decoded as far as the version field.
  */
-enum err hello_decode(const void *p, size_t len, struct hello *out) must_use;
+enum err hello_decode(const void *bytes, size_t len, struct hello *out) must_use;
 
 #endif

@@ -654,13 +654,13 @@ int transport_suite_child(int argc, char **argv)
         return 2;
     }
     struct suite_env child = {
-        .name = "child", .kind = (enum transport_kind)atoi(argv[2]), .host = argv[3]};
+        .name = "child", .kind = (enum transport_kind)strtol(argv[2], NULL, 10), .host = argv[3]};
     struct loop *l = loop_new();
     struct node_spec spec = {
-        .env = &child, .loop = l, .id = 2, .peer = 1, .port = (uint16_t)atoi(argv[4])};
+        .env = &child, .loop = l, .id = 2, .peer = 1, .port = (uint16_t)strtol(argv[4], NULL, 10)};
     struct node n;
     node_open(&n, &spec);
-    node_meet(&n, &spec, 1, (uint16_t)atoi(argv[5]));
+    node_meet(&n, &spec, 1, (uint16_t)strtol(argv[5], NULL, 10));
     (void)run_until(l, stream_for_ever, &n, 60000);
     return 1;
 }

@@ -99,10 +99,16 @@ static void clear_fd(int fd)
     (void)got;
 }
 
+/* Addresses are integers in the verbs interface. */
+static char *at(uint64_t addr)
+{
+    return (char *)(uintptr_t)addr; // NOLINT(performance-no-int-to-ptr)
+}
+
 /* ---- devices ---- */
 static struct ibv_context **get_devices(int *count)
 {
-    struct ibv_context **list = mem_zalloc(2 * sizeof *list);
+    struct ibv_context **list = mem_zalloc(2 * sizeof(void *));
     list[0] = &context;
     *count = fake.no_device ? 0 : 1;
     return list;
@@ -232,7 +238,7 @@ static int get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq, vo
         return -1;
     }
     struct fake_cq *ready = c->ready[0];
-    memmove(c->ready, c->ready + 1, --c->count * sizeof c->ready[0]);
+    memmove(c->ready, c->ready + 1, --c->count * sizeof(void *));
     ready->events++;
     *cq = &ready->cq;
     *cq_context = ready->cq.cq_context;
@@ -308,7 +314,7 @@ static void arrive(struct fake_qp *qp, struct flight *f)
     uint32_t i = qp->recv_head++ % qp->recv_max;
     qp->recv_count--;
     must(f->len <= qp->recv[i].length);
-    char *to = (char *)(uintptr_t)qp->recv[i].addr;
+    char *to = at(qp->recv[i].addr);
     uint32_t len = f->len;
     if (len != 0) {
         memcpy(to, f->late != NULL ? f->late : f->bytes, len);
@@ -399,14 +405,14 @@ static void destroy_qp(struct rdma_cm_id *id)
     if (qp->peer != NULL) {
         /* what it sent is lost unless it was received: its memory goes away */
         struct fake_qp *peer = qp->peer;
-        for (struct flight **at = &peer->flights; *at != NULL;) {
-            struct flight *f = *at;
+        for (struct flight **place = &peer->flights; *place != NULL;) {
+            struct flight *f = *place;
             if (f->late != NULL) {
-                *at = f->next;
+                *place = f->next;
                 mem_free(f);
             } else {
                 f->from = NULL;
-                at = &f->next;
+                place = &f->next;
             }
         }
         peer->flights_tail = &peer->flights;
@@ -444,8 +450,9 @@ static int post_recv(struct ibv_qp *base, struct ibv_recv_wr *chain, struct ibv_
 
 static void fly(struct fake_qp *qp, const struct ibv_send_wr *wr)
 {
-    const struct ibv_sge *sge = wr->num_sge != 0 ? &wr->sg_list[0] : NULL;
-    uint32_t len = sge != NULL ? sge->length : 0;
+    static const struct ibv_sge nothing;
+    const struct ibv_sge *sge = wr->num_sge != 0 ? &wr->sg_list[0] : &nothing;
+    uint32_t len = sge->length;
     bool is_inline = (wr->send_flags & IBV_SEND_INLINE) != 0;
     must(!is_inline || len <= qp->inline_max);
     struct flight *f = mem_zalloc(sizeof *f + (is_inline ? len : 0));
@@ -454,9 +461,9 @@ static void fly(struct fake_qp *qp, const struct ibv_send_wr *wr)
     f->signalled = (wr->send_flags & IBV_SEND_SIGNALED) != 0;
     f->len = len;
     if (is_inline) {
-        memcpy(f->bytes, (const char *)(uintptr_t)sge->addr, len);
+        memcpy(f->bytes, at(sge->addr), len);
     } else if (len != 0) {
-        f->late = (const char *)(uintptr_t)sge->addr;
+        f->late = at(sge->addr);
     }
     *qp->peer->flights_tail = f;
     qp->peer->flights_tail = &f->next;
@@ -611,13 +618,13 @@ static int create_id(struct rdma_event_channel *channel, struct rdma_cm_id **out
 static void drop_events(struct fake_id *id)
 {
     struct fake_cm *cm = id->cm;
-    for (struct fake_event **at = &cm->events; *at != NULL;) {
-        struct fake_event *e = *at;
+    for (struct fake_event **place = &cm->events; *place != NULL;) {
+        struct fake_event *e = *place;
         if (e->event.id == &id->id) {
-            *at = e->next;
+            *place = e->next;
             mem_free(e);
         } else {
-            at = &e->next;
+            place = &e->next;
         }
     }
     cm->tail = &cm->events;
@@ -657,9 +664,9 @@ static int destroy_id(struct rdma_cm_id *base)
         push_event(caller, RDMA_CM_EVENT_REJECTED, NULL, 0);
     }
     drop_events(id);
-    for (struct fake_id **at = &ids; *at != NULL; at = &(*at)->next) {
-        if (*at == id) {
-            *at = id->next;
+    for (struct fake_id **place = &ids; *place != NULL; place = &(*place)->next) {
+        if (*place == id) {
+            *place = id->next;
             break;
         }
     }
