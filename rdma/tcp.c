@@ -167,7 +167,9 @@ static const char *take_frames(struct tcp_link *l)
     while (buf_used(&l->in) >= FRAME_HEAD) {
         unsigned kind = 0;
         size_t len = 0;
-        frame_get(buf_head(&l->in), &kind, &len);
+        const char *head = buf_head(&l->in);
+        must(head != NULL);
+        frame_get(head, &kind, &len);
         if (len > body_max(l)) {
             return l->base.state == LINK_UP ? "message above the limit of this member"
                                             : "not the peer protocol";

@@ -93,7 +93,9 @@ static void pump(struct verbs_link *l, enum slab_class class)
     while (buf_used(b) != 0) {
         unsigned kind = 0;
         size_t len = 0;
-        frame_get(buf_head(b), &kind, &len);
+        char *head = buf_head(b);
+        must(head != NULL);
+        frame_get(head, &kind, &len);
         bool whole = FRAME_HEAD + len <= slab_room;
         /* a long one starts in what is left of the slab, if that is worth a fragment */
         if (!make_room(l, class, whole ? FRAME_HEAD + len : SLAB_MIN / 2)) {
@@ -103,16 +105,16 @@ static void pump(struct verbs_link *l, enum slab_class class)
         size_t take = room_left(l) - FRAME_HEAD;
         char *to = slab_at(l, l->filled) + l->open_used;
         if (len <= take) {
-            memcpy(to, buf_head(b), FRAME_HEAD + len);
+            memcpy(to, head, FRAME_HEAD + len);
             l->open_used += (uint32_t)(FRAME_HEAD + len);
             buf_consume(b, FRAME_HEAD + len);
             continue;
         }
         frame_put(to, FRAME_FRAGMENT, take);
-        memcpy(to + FRAME_HEAD, buf_head(b) + FRAME_HEAD, take);
+        memcpy(to + FRAME_HEAD, head + FRAME_HEAD, take);
         l->open_used += (uint32_t)(FRAME_HEAD + take);
         buf_consume(b, take);
-        frame_put(buf_head(b), FRAME_MESSAGE, len - take);
+        frame_put(head + take, FRAME_MESSAGE, len - take);
         l->base.peer->stats.fragments++;
     }
     buf_trim(b, (size_t)256 << 10);
