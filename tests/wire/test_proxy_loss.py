@@ -239,7 +239,7 @@ def wrong_map(cluster, keys):
 def main():
     args = arguments(workers=1)
     with Cluster(args.build, proxies=2, shards=2, workers=args.workers) as cluster:
-        keys = [key_of_node(cluster, 0), key_of_node(cluster, args.workers)]
+        keys = [key_of_node(cluster, 0), key_of_node(cluster, 1)]
         for test in (killed_under_load, outcome, stands_still, held_up, wrong_map):
             begin = time.monotonic()
             test(cluster, keys)
