@@ -33,6 +33,16 @@ int64_t hist_apply(struct hist_value *v, enum hist_kind kind, int64_t arg, int64
         }
         v->value = arg2;
         return 1;
+    case HIST_SETNX:
+        if (!v->live) {
+            *v = (struct hist_value){true, arg, 1};
+        }
+        return 1 - was;
+    case HIST_GETSET: {
+        int64_t old = v->live ? v->value : HIST_ABSENT;
+        *v = (struct hist_value){true, arg, 1};
+        return old;
+    }
     }
     unreachable();
 }

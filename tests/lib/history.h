@@ -17,7 +17,9 @@ enum hist_kind {
     HIST_INCR,   /* ret: new value; absent counts as 0 */
     HIST_APPEND, /* arg: what; ret: new length (arguments appended since the key was absent) */
     HIST_DEL,    /* ret: 1 if there was something, else 0 */
-    HIST_CAS, /* arg: expected, arg2: new; ret: 1 if it was done, else 0 (absent never matches) */
+    HIST_CAS,   /* arg: expected, arg2: new; ret: 1 if it was done, else 0 (absent never matches) */
+    HIST_SETNX, /* arg: value; ret: 1 if there was nothing, else 0 and nothing changes */
+    HIST_GETSET, /* arg: value; ret: what was there, or HIST_ABSENT */
 };
 
 enum hist_status {

@@ -156,6 +156,67 @@ static void mixes_follow_the_specification(void **state)
     assert_false(search(cas, 3));
 }
 
+static void conditional_and_exchanging_sets(void **state)
+{
+    (void)state;
+    struct hist_op ops[] = {
+        op(0, HIST_SETNX, 5, 1, 0, 1),  op(0, HIST_SETNX, 6, 0, 2, 3),
+        op(0, HIST_GETSET, 7, 5, 4, 5), op(0, HIST_GET, 0, 7, 6, 7),
+        op(0, HIST_DEL, 0, 1, 8, 9),    op(0, HIST_GETSET, 8, HIST_ABSENT, 10, 11)};
+    assert_true(search(ops, 6));
+    ops[1].ret = 1;
+    assert_false(search(ops, 6));
+    ops[1].ret = 0;
+    ops[2].ret = 6;
+    assert_false(search(ops, 6));
+}
+
+/* One SET hangs while others go on, for longer than any window, and takes effect at the end. */
+static void an_operation_may_take_very_long(void **state)
+{
+    (void)state;
+    enum { N = 5000 };
+    static struct hist_op ops[N + 2];
+    for (int end = 0; end < 2; end++) {
+        ops[0] = op(0, HIST_SET, 1000000, 0, 1, 10 * N + 100);
+        for (unsigned i = 1; i <= N; i++) {
+            ops[i] = op(1, HIST_INCR, 0, (int64_t)i, 10 * i, 10 * i + 5);
+        }
+        ops[N + 1] = op(2, HIST_GET, 0, end == 0 ? 1000000 : 77, 10 * N + 50, 10 * N + 60);
+        struct hist_fault f;
+        bool gave_up = false;
+        assert_int_equal(check_search(ops, N + 2, 10000000, &gave_up, &f), end == 0);
+        assert_false(gave_up);
+    }
+}
+
+/* Many unknown operations: good histories are accepted, bad ones are refused, neither by giving up.
+ */
+static void many_unknown_operations_are_told_apart(void **state)
+{
+    (void)state;
+    enum { N = 2000, LOST = 40 };
+    static struct hist_op ops[N + LOST];
+    for (int lost_one = 0; lost_one < 2; lost_one++) {
+        int64_t value = 0;
+        for (unsigned i = 0; i < N; i++) {
+            value += i % 100 == 99 ? 2 : 1; /* an unknown INCR took effect too */
+            ops[i] = op(1, HIST_INCR, 0, value, 100 * i, 100 * i + 50);
+        }
+        if (lost_one == 1) {
+            ops[N - 1].ret -= 1;
+            ops[N / 2].ret -= 1; /* twice the same answer */
+        }
+        for (unsigned i = 0; i < LOST; i++) {
+            ops[N + i] = unknown(op(10 + i, HIST_INCR, 0, 0, 100 + 4900 * (uint64_t)i, 0));
+        }
+        struct hist_fault f;
+        bool gave_up = false;
+        assert_int_equal(check_search(ops, N + LOST, 10000000, &gave_up, &f), lost_one == 0);
+        assert_false(gave_up);
+    }
+}
+
 static void pipelined_operations_of_a_client_keep_their_order(void **state)
 {
     (void)state;
@@ -249,6 +310,9 @@ int main(void)
         cmocka_unit_test(failed_operations_do_not_count),
         cmocka_unit_test(increments_count_once),
         cmocka_unit_test(mixes_follow_the_specification),
+        cmocka_unit_test(conditional_and_exchanging_sets),
+        cmocka_unit_test(an_operation_may_take_very_long),
+        cmocka_unit_test(many_unknown_operations_are_told_apart),
         cmocka_unit_test(pipelined_operations_of_a_client_keep_their_order),
         cmocka_unit_test(witness_follows_the_timestamps),
         cmocka_unit_test(zones_and_search_agree),
