@@ -2,6 +2,7 @@
  * says so. */
 #include <stdio.h>
 
+#include "common/log.h"
 #include "common/must.h"
 #include "common/num.h"
 #include "common/slot.h"
@@ -316,7 +317,9 @@ enum taken forward(struct client *c, const struct admitted *a, const struct conn
 /* ---- what comes back ---- */
 
 /* "MOVED slot host:port": the node does not own the slot. Sends the request to the one that does,
- * if we know it; the rest of the requests for this slot go there too. */
+ * if we know it. The table of slots stays as it is: requests of the same client that are still
+ * under way to the old node will take the same two steps, so that their order holds (DESIGN H14).
+ * It is for the cluster map to change. */
 static bool go_elsewhere(struct call *k, struct span words, struct span request)
 {
     struct proxy_worker *pw = k->pw;
@@ -329,9 +332,14 @@ static bool go_elsewhere(struct call *k, struct span words, struct span request)
     if (shard_down(l) != NULL) {
         return false;
     }
+    static struct log_limit limit;
+    if (log_limited(&limit)) {
+        log_warning(
+            "the cluster map here differs from that of the nodes: slot %u is served elsewhere",
+            slot);
+    }
     k->tries++;
     pw->stats.moved++;
-    route_set(pw->route, slot, endpoint);
     shard_send_again(l, &k->sr, request);
     return true;
 }

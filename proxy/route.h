@@ -44,12 +44,6 @@ static inline unsigned route_partition(const struct route *r, unsigned partition
     return r->partition_endpoint[partition];
 }
 
-/* The slot is served by this endpoint from now on. */
-static inline void route_set(struct route *r, unsigned slot, unsigned endpoint)
-{
-    r->endpoint[slot] = (uint16_t)endpoint;
-}
-
 /* Understands "MOVED slot host:port" if it names a node worker of the map. */
 bool route_moved(const struct route *r, struct span words, unsigned *slot, unsigned *endpoint);
 
