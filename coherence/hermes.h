@@ -66,7 +66,8 @@ struct hermes_meta {
 enum hermes_op_kind {
     HERMES_READ,    /* read() is called at the instant at which it takes effect */
     HERMES_WRITE,   /* blind: effects fix the final state and the reply needs nothing from it */
-    HERMES_UPDATE,  /* RMW: prepare() is called on the base */
+    HERMES_UPDATE,  /* RMW: prepare() is called on the base, and again on the next one when it gave
+                       up */
     HERMES_EXPIRE,  /* RMW: conditional DEL; prepare() judges whether the key has expired at wall_ms
                        (H12) */
     HERMES_PROMOTE, /* generation (G6). REFUSED unless larger than what the key has */
@@ -211,10 +212,11 @@ struct hermes_out {
     X(INV_SMALLER_WRITE)                                                                           \
     X(RMW_REJECTED)                                                                                \
     X(RMW_NACKED)                                                                                  \
-    X(BASE_FETCHED) X(BASE_PROVED) X(ODD_OWN_PROVED) X(RMW_GAVE_UP) X(RMW_RETRIED) X(VAL_LATE)     \
-        X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED)                   \
-            X(REPLAY_SUPERSEDED) X(OWNER_ASKED) X(RESENT) X(RESENT_NEW_EPOCH) X(ACKS_RESET)        \
-                X(ACK_LATE) X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(VIEW_INSTALLED) X(EXPELLED)   \
+    X(BASE_FETCHED)                                                                                \
+    X(BASE_PROVED) X(ODD_OWN_PROVED) X(RMW_GAVE_UP) X(RMW_RETRIED) X(VAL_LATE) X(VAL_OF_OWN)       \
+        X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED) X(REPLAY_SUPERSEDED)            \
+            X(OWNER_ASKED) X(RESENT) X(RESENT_NEW_EPOCH) X(ACKS_RESET) X(ACK_LATE)                 \
+                X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(VIEW_INSTALLED) X(EXPELLED)               \
                     X(UNKNOWN_REPORTED) X(READ_WAITED) X(READ_NO_LEASE) X(VALUE_INSTALLED)         \
                         X(ODD_VALUE_REFUSED) X(FLOOR_ANSWERED) X(FLOOR_RAISED) X(GRANT_TAKEN)      \
                             X(GRANT_YIELDED) X(GRANT_VOIDED) X(LOCK_DEFERRED) X(PURGE_DONE)        \

@@ -414,7 +414,7 @@ static void draw_faults(struct sim *s)
         s->nodes[i].base_own =
             1000 * SIM_MS + SIM_MS * 1000 * (uint64_t)sim_choose(s, SITE_CLOCK, 100);
         if (f->drift != 0) { /* heavy: exactly at the bound */
-            uint64_t span = f->drift == 2 ? s->rho_ppm : s->rho_ppm / 10;
+            uint64_t span = (f->drift == 2 ? s->rho_ppm : s->rho_ppm / 10) * s->drift_times;
             uint32_t pick = sim_choose(s, SITE_CLOCK, 3);
             s->nodes[i].rate_ppm = pick == 0   ? 1000000
                                    : pick == 1 ? 1000000 - span
@@ -481,6 +481,7 @@ struct sim *sim_new(const struct sim_world *w)
     s->world_ops = w;
     s->world = mem_zalloc(w->state_bytes);
     s->rho_ppm = 10000;
+    s->drift_times = 1;
     s->hash = UINT64_C(0xCBF29CE484222325);
     return s;
 }

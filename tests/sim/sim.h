@@ -47,8 +47,8 @@ struct sim_world {
     void (*judge)(struct sim *s); /* histories, final state; reports with sim_fail */
     void (*teardown)(struct sim *s);
     void (*bench)(void); /* prints what the core alone can do. Or NULL */
-    int (*scenarios)(
-        void); /* scripted ones, run before the seeds against each mutant; 0: all passed. Or NULL */
+    /* Scripted runs, done before the seeds against each mutant; 0: all passed. Or NULL */
+    int (*scenarios)(void);
 };
 
 /* How often a class of faults happens in this run, drawn at its start (0 absent, 1 rare, 2 heavy).
@@ -87,6 +87,8 @@ struct sim {
     uint64_t last_arrival[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_faults faults;
     uint64_t rho_ppm; /* bound on clock rate error */
+    uint64_t
+        drift_times; /* clocks are off by up to this many times rho: more than 1 must be noticed */
     bool healed;
     struct sim_event *heap[8192];
     size_t heap_count;

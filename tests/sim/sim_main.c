@@ -9,6 +9,8 @@
  * mutant must be found within the budget sim --protocol hermes --bench          steps per second
  *   sim --protocol hermes --scenarios      the scripted runs
  *   --marks                                with --seeds: fail when a coverage mark was never hit
+ *   --drift-times N --must-fail            clocks N times worse than promised: the checks must
+ * notice
  *   --hash                                 with --seeds: print one hash of all traces (determinism
  * check)
  *   --expect H                             with --tape: fail unless the trace hash is H
@@ -32,8 +34,9 @@ struct options {
     const struct sim_world *world;
     const char *mode, *file, *only;
     uint64_t from, to, minutes, expect;
+    uint64_t drift_times;
     size_t depth;
-    bool verbose, marks, hash, has_expect, scenarios;
+    bool verbose, marks, hash, has_expect, scenarios, must_fail;
 };
 
 struct total {
@@ -45,6 +48,7 @@ static struct sim *make(const struct options *o)
 {
     struct sim *s = sim_new(o->world);
     s->verbose = o->verbose;
+    s->drift_times = o->drift_times;
     return s;
 }
 
@@ -162,8 +166,11 @@ static int run_seeds(struct options *o)
     bool verbose = o->verbose;
     o->verbose = false;
     for (uint64_t seed = o->from; seed <= o->to; seed++) {
-        if (!run_seed(o, seed, &t, false)) {
-            return 1;
+        if (!run_seed(o, seed, &t, o->must_fail)) {
+            if (o->must_fail) {
+                printf("found after %" PRIu64 " runs, as it should be\n", t.runs);
+            }
+            return o->must_fail ? 0 : 1;
         }
         if (o->minutes != 0 && clk_mono_ns() - start > o->minutes * 60 * UINT64_C(1000000000)) {
             break;
@@ -177,7 +184,7 @@ static int run_seeds(struct options *o)
     if (o->hash) {
         printf("hash %016" PRIx64 "\n", t.hash);
     }
-    return !o->marks || marks_ok(o, &t) ? 0 : 1;
+    return !o->must_fail && (!o->marks || marks_ok(o, &t)) ? 0 : 1;
 }
 
 /* How many runs it took to find the mutant; 0: not found. In a process of its own, since a wrong
@@ -372,6 +379,11 @@ static void parse(struct options *o, int argc, char **argv)
             o->verbose = true;
         } else if (strcmp(a, "--marks") == 0) {
             o->marks = true;
+        } else if (strcmp(a, "--must-fail") == 0) {
+            o->must_fail = true;
+        } else if (strcmp(a, "--drift-times") == 0) {
+            o->drift_times = strtoull(v, NULL, 10);
+            i++;
         } else if (strcmp(a, "--no-scenarios") == 0) {
             o->scenarios = false;
         } else if (strcmp(a, "--hash") == 0) {
@@ -424,8 +436,12 @@ static void parse(struct options *o, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct options o = {
-        .world = worlds[0], .mode = "--seeds", .from = 1, .to = 200, .scenarios = true};
+    struct options o = {.world = worlds[0],
+                        .mode = "--seeds",
+                        .from = 1,
+                        .to = 200,
+                        .scenarios = true,
+                        .drift_times = 1};
     parse(&o, argc, argv);
     if (o.world == NULL) {
         fprintf(stderr, "sim: no such protocol\n");
@@ -433,6 +449,12 @@ int main(int argc, char **argv)
     }
     if (strcmp(o.mode, "--mutants") == 0) {
         return run_mutants(&o);
+    }
+    for (unsigned m = 1; o.only != NULL && o.world->mutants != NULL && o.world->mutants[m] != NULL;
+         m++) {
+        if (strcmp(o.only, o.world->mutants[m]) == 0) {
+            o.world->mutant_set(m);
+        }
     }
     if (strcmp(o.mode, "--scenarios") == 0) {
         return o.world->scenarios == NULL || o.world->scenarios() == 0 ? 0 : 1;
