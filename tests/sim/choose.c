@@ -25,11 +25,12 @@ void chooser_init_seed(struct chooser *c, uint64_t seed)
     }
 }
 
-void chooser_init_tape(struct chooser *c, const uint32_t *tape, size_t count)
+void chooser_init_tape(struct chooser *c, const uint32_t *tape, const uint8_t *sites, size_t count)
 {
     memset(c, 0, sizeof *c);
     c->mode = CHOOSE_TAPE;
     c->replay = tape;
+    c->replay_sites = sites;
     c->replay_count = count;
 }
 
@@ -45,8 +46,10 @@ void chooser_deinit(struct chooser *c)
 {
     mem_free(c->tape);
     mem_free(c->bounds);
+    mem_free(c->sites);
     c->tape = NULL;
     c->bounds = NULL;
+    c->sites = NULL;
 }
 
 static uint32_t from_bytes(struct chooser *c, uint32_t n)
@@ -56,6 +59,19 @@ static uint32_t from_bytes(struct chooser *c, uint32_t n)
         v = v << 8 | c->bytes[c->byte_at++];
     }
     return v % n;
+}
+
+static uint32_t from_tape(struct chooser *c, enum choose_site site)
+{
+    if (c->replay_sites == NULL) {
+        return c->count < c->replay_count ? c->replay[c->count] : 0;
+    }
+    size_t i = c->replay_at[site];
+    while (i < c->replay_count && c->replay_sites[i] != site) {
+        i++;
+    }
+    c->replay_at[site] = i + 1;
+    return i < c->replay_count ? c->replay[i] : 0;
 }
 
 uint32_t chooser_pick(struct chooser *c, enum choose_site site, uint32_t n)
@@ -68,7 +84,7 @@ uint32_t chooser_pick(struct chooser *c, enum choose_site site, uint32_t n)
         break;
     case CHOOSE_TAPE:
     case CHOOSE_ODOMETER:
-        v = c->count < c->replay_count ? c->replay[c->count] % n : 0;
+        v = from_tape(c, site) % n;
         break;
     case CHOOSE_BYTES:
         v = from_bytes(c, n);
@@ -81,9 +97,11 @@ uint32_t chooser_pick(struct chooser *c, enum choose_site site, uint32_t n)
         c->capacity = c->capacity == 0 ? 4096 : c->capacity * 2;
         c->tape = mem_realloc(c->tape, c->capacity * sizeof *c->tape);
         c->bounds = mem_realloc(c->bounds, c->capacity * sizeof *c->bounds);
+        c->sites = mem_realloc(c->sites, c->capacity);
     }
     c->tape[c->count] = v;
     c->bounds[c->count] = n;
+    c->sites[c->count] = (uint8_t)site;
     c->count++;
     return v;
 }

@@ -27,16 +27,21 @@ struct chooser {
     bool off[SITE_COUNT]; /* this class answers 0 (shrinking) */
     uint32_t *tape;       /* what was chosen, always recorded */
     uint32_t *bounds;     /* n of each choice */
+    uint8_t *sites;       /* enum choose_site of each */
     size_t count, capacity;
-    const uint32_t
-        *replay; /* CHOOSE_TAPE and CHOOSE_ODOMETER: what to choose; past the end: 0. Borrowed */
+    /* What to choose; past the end: 0. With sites, each site takes its own choices in order, so
+     * that leaving one out does not shift those of the others; without (odometer) the order of all
+     * choices counts. Borrowed. */
+    const uint32_t *replay;
+    const uint8_t *replay_sites;
     size_t replay_count;
+    size_t replay_at[SITE_COUNT];
     const uint8_t *bytes; /* CHOOSE_BYTES. Borrowed */
     size_t byte_count, byte_at;
 };
 
 void chooser_init_seed(struct chooser *c, uint64_t seed);
-void chooser_init_tape(struct chooser *c, const uint32_t *tape, size_t count);
+void chooser_init_tape(struct chooser *c, const uint32_t *tape, const uint8_t *sites, size_t count);
 void chooser_init_bytes(struct chooser *c, const uint8_t *bytes, size_t count);
 void chooser_deinit(struct chooser *c);
 uint32_t chooser_pick(struct chooser *c, enum choose_site site, uint32_t n);

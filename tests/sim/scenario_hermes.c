@@ -115,7 +115,7 @@ int scenarios_hermes(void)
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct sim *s = sim_new(&world_hermes);
         struct script sc = {.s = s, .w = hw_of(s), .name = table[i].name};
-        chooser_init_tape(&s->choose, NULL, 0);
+        chooser_init_tape(&s->choose, NULL, NULL, 0);
         sc.w->scripted = true;
         sc.w->config = (struct hw_config){
             .replicas = 3, .keys = 8, .purge = true, .mix = true, .expire = true};

@@ -68,42 +68,62 @@ static void add(struct total *t, const struct sim *s)
     }
 }
 
-static bool tape_write(const char *file, const uint32_t *tape, size_t n)
+/* A tape: one choice per line, its site and what was chosen. */
+struct tape {
+    uint32_t *picks;
+    uint8_t *sites; /* NULL: no sites, the order counts (odometer) */
+    size_t count;
+};
+
+static struct tape tape_of(const struct chooser *c)
+{
+    return (struct tape){c->tape, c->sites, c->count};
+}
+
+static void tape_free(struct tape *t)
+{
+    mem_free(t->picks);
+    mem_free(t->sites);
+}
+
+static bool tape_write(const char *file, const struct tape *t)
 {
     FILE *f = fopen(file, "we");
     if (f == NULL) {
         fprintf(stderr, "sim: cannot write %s\n", file);
         return false;
     }
-    for (size_t i = 0; i < n; i++) {
-        fprintf(f, "%" PRIu32 "\n", tape[i]);
+    for (size_t i = 0; i < t->count; i++) {
+        fprintf(f, "%u %" PRIu32 "\n", t->sites[i], t->picks[i]);
     }
     return fclose(f) == 0;
 }
 
-static uint32_t *tape_read(const char *file, size_t *n)
+static struct tape tape_read(const char *file)
 {
     FILE *f = fopen(file, "re");
     if (f == NULL) {
         fprintf(stderr, "sim: cannot read %s\n", file);
         exit(2);
     }
-    uint32_t *tape = NULL;
+    struct tape t = {mem_alloc(1), mem_alloc(1), 0};
     size_t capacity = 0;
-    *n = 0;
     char line[64];
     while (fgets(line, sizeof line, f) != NULL) {
-        if (line[0] == '#') {
+        if (line[0] == '#') { /* the note at the top of a kept tape */
             continue;
         }
-        if (*n == capacity) {
+        if (t.count == capacity) {
             capacity = capacity == 0 ? 4096 : 2 * capacity;
-            tape = mem_realloc(tape, capacity * sizeof *tape);
+            t.picks = mem_realloc(t.picks, capacity * sizeof *t.picks);
+            t.sites = mem_realloc(t.sites, capacity);
         }
-        tape[(*n)++] = (uint32_t)strtoul(line, NULL, 10);
+        char *end = line;
+        t.sites[t.count] = (uint8_t)strtoul(line, &end, 10);
+        t.picks[t.count++] = (uint32_t)strtoul(end, NULL, 10);
     }
     fclose(f);
-    return tape == NULL ? mem_alloc(1) : tape;
+    return t;
 }
 
 /* One seed. False: failed, told, and its tape written. */
@@ -123,7 +143,8 @@ static bool run_seed(const struct options *o, uint64_t seed, struct total *t, bo
         snprintf(file, sizeof file, "%s-%" PRIu64 ".tape", o->world->name, seed);
         printf("FAILED: sim --protocol %s --seed %" PRIu64 "\n  %s\n", o->world->name, seed,
                s->failure);
-        if (tape_write(file, s->choose.tape, s->choose.count)) {
+        struct tape t_of = tape_of(&s->choose);
+        if (tape_write(file, &t_of)) {
             printf("  tape: %s\n", file);
         }
     }
@@ -131,10 +152,10 @@ static bool run_seed(const struct options *o, uint64_t seed, struct total *t, bo
     return ok;
 }
 
-static bool run_tape(const struct options *o, const uint32_t *tape, size_t n, struct sim **keep)
+static bool run_tape(const struct options *o, const struct tape *t, struct sim **keep)
 {
     struct sim *s = make(o);
-    chooser_init_tape(&s->choose, tape, n);
+    chooser_init_tape(&s->choose, t->picks, t->sites, t->count);
     bool ok = sim_run(s);
     if (keep != NULL) {
         *keep = s;
@@ -242,68 +263,82 @@ static int run_mutants(struct options *o)
     return survivors == 0 ? 0 : 1;
 }
 
-/* Sets tape[from..from+n) to 0; keeps that if the run still fails. */
-static bool try_zero(const struct options *o, uint32_t *tape, size_t count, size_t from, size_t n)
+/* Sets picks[from..from+n) of the given site (SITE_COUNT: of all) to 0; keeps that if the run still
+ * fails. */
+static bool try_zero(const struct options *o, struct tape *t, size_t from, size_t n, unsigned site)
 {
     uint32_t *saved = mem_alloc(n * sizeof *saved);
-    memcpy(saved, tape + from, n * sizeof *saved);
+    memcpy(saved, t->picks + from, n * sizeof *saved);
     bool change = false;
-    for (size_t i = 0; i < n; i++) {
-        change = change || tape[from + i] != 0;
-        tape[from + i] = 0;
+    for (size_t i = from; i < from + n; i++) {
+        if (t->picks[i] != 0 && (site == SITE_COUNT || t->sites[i] == site)) {
+            change = true;
+            t->picks[i] = 0;
+        }
     }
-    bool fails = change && !run_tape(o, tape, count, NULL);
+    bool fails = change && !run_tape(o, t, NULL);
     if (!fails) {
-        memcpy(tape + from, saved, n * sizeof *saved);
+        memcpy(t->picks + from, saved, n * sizeof *saved);
     }
     mem_free(saved);
     return fails;
 }
 
-static int run_shrink(const struct options *o)
+/* RELIABILITY 2.7: cut after the failing step, whole classes of choices to 0, blocks to 0, single
+ * ones to 0, the rest towards 0. */
+static void shrink(const struct options *o, struct tape *t)
 {
-    size_t count = 0;
-    uint32_t *tape = tape_read(o->file, &count);
-    if (run_tape(o, tape, count, NULL)) {
-        printf("this tape does not fail\n");
-        return 1;
-    }
     unsigned attempts = 0;
-    for (size_t cut = count / 2; cut > 0; cut /= 2) { /* the end first: past it every choice is 0 */
-        while (count > cut && !run_tape(o, tape, count - cut, NULL)) {
-            count -= cut;
-            attempts++;
+    for (size_t cut = t->count / 2; cut > 0; cut /= 2) {
+        t->count -= cut;
+        while (t->count >= cut && !run_tape(o, t, NULL)) {
+            t->count -= cut;
+        }
+        t->count += cut;
+    }
+    for (unsigned site = 0; site < SITE_COUNT; site++) {
+        try_zero(o, t, 0, t->count, site);
+    }
+    for (size_t block = t->count / 2; block > 0 && attempts < 4000; block /= 2) {
+        for (size_t at = 0; at + block <= t->count && attempts < 4000; at += block, attempts++) {
+            try_zero(o, t, at, block, SITE_COUNT);
         }
     }
-    for (size_t block = count / 2; block > 0 && attempts < 4000; block /= 2) {
-        for (size_t at = 0; at + block <= count && attempts < 4000; at += block, attempts++) {
-            try_zero(o, tape, count, at, block);
-        }
-    }
-    for (size_t i = 0; i < count && attempts < 6000; i++) { /* towards 0 */
-        while (tape[i] > 1) {
-            uint32_t was = tape[i];
-            tape[i] /= 2;
+    for (size_t i = 0; i < t->count && attempts < 6000; i++) {
+        while (t->picks[i] > 1) {
+            uint32_t was = t->picks[i];
+            t->picks[i] /= 2;
             attempts++;
-            if (run_tape(o, tape, count, NULL)) {
-                tape[i] = was;
+            if (run_tape(o, t, NULL)) {
+                t->picks[i] = was;
                 break;
             }
         }
     }
+}
+
+static int run_shrink(const struct options *o)
+{
+    struct tape t = tape_read(o->file);
+    if (run_tape(o, &t, NULL)) {
+        printf("this tape does not fail\n");
+        tape_free(&t);
+        return 1;
+    }
+    shrink(o, &t);
     struct sim *s = NULL;
-    run_tape(o, tape, count, &s);
+    run_tape(o, &t, &s);
     size_t left = 0;
-    for (size_t i = 0; i < count; i++) {
-        left += tape[i] != 0;
+    for (size_t i = 0; i < t.count; i++) {
+        left += t.picks[i] != 0;
     }
     char file[512];
     snprintf(file, sizeof file, "%s.min", o->file);
-    tape_write(file, tape, count);
+    tape_write(file, &t);
     printf("%s: %zu choices that matter, %" PRIu64 " steps, hash %016" PRIx64 "\n  %s\n", file,
            left, s->steps, s->hash, s->failure);
     unmake(s);
-    mem_free(tape);
+    tape_free(&t);
     return 0;
 }
 
@@ -311,17 +346,20 @@ static int run_odometer(const struct options *o)
 {
     size_t depth = o->depth;
     uint32_t *tape = mem_zalloc((depth + 1) * sizeof *tape);
-    size_t count = 0;
+    struct tape t = {.picks = tape};
     uint64_t runs = 0;
     bool more = true;
     while (more && runs < o->to) {
         struct sim *s = NULL;
-        if (!run_tape(o, tape, count, &s)) {
+        if (!run_tape(o, &t, &s)) {
             printf("FAILED after %" PRIu64 " runs: %s\n", runs, s->failure);
-            tape_write("odometer.tape", tape, count);
+            struct tape failed = tape_of(&s->choose);
+            tape_write("odometer.tape", &failed);
+            unmake(s);
+            mem_free(tape);
             return 1;
         }
-        more = odometer_next(&s->choose, depth, tape, &count);
+        more = odometer_next(&s->choose, depth, tape, &t.count);
         unmake(s);
         runs++;
     }
@@ -332,10 +370,9 @@ static int run_odometer(const struct options *o)
 
 static int run_one_tape(const struct options *o)
 {
-    size_t n = 0;
-    uint32_t *tape = tape_read(o->file, &n);
+    struct tape t = tape_read(o->file);
     struct sim *s = NULL;
-    bool ok = run_tape(o, tape, n, &s);
+    bool ok = run_tape(o, &t, &s);
     printf("%s: %" PRIu64 " steps, hash %016" PRIx64 "%s%s\n", o->file, s->steps, s->hash,
            ok ? "" : ": ", s->failure);
     bool same = !o->has_expect || s->hash == o->expect;
@@ -343,7 +380,7 @@ static int run_one_tape(const struct options *o)
         printf("the trace is not the expected one: shrink it anew from its seed\n");
     }
     unmake(s);
-    mem_free(tape);
+    tape_free(&t);
     return ok && same ? 0 : 1;
 }
 
@@ -364,7 +401,8 @@ static int run_bytes(const struct options *o)
     printf("%s: %" PRIu64 " steps, hash %016" PRIx64 "%s%s\n", o->file, s->steps, s->hash,
            ok ? "" : ": ", s->failure);
     if (!ok) {
-        tape_write("bytes.tape", s->choose.tape, s->choose.count);
+        struct tape t = tape_of(&s->choose);
+        tape_write("bytes.tape", &t);
     }
     unmake(s);
     return ok ? 0 : 1;
