@@ -51,6 +51,7 @@ struct peer {
     char host[256];
     struct link *up;     /* state UP */
     struct link *making; /* own call under way, or ACCEPTED */
+    uint64_t up_since_ns;
     uint64_t conn_number;
     uint32_t wait_ms; /* before the next call */
     bool starved;     /* owes a writable() */

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
 #include "rdma/link.h"
@@ -197,7 +198,7 @@ static void link_up(struct link *l, uint64_t peer_epoch)
     l->state = LINK_UP;
     loop_timer_stop(l->timer);
     loop_timer_stop(p->redial);
-    p->wait_ms = t->o.reconnect_min_ms;
+    p->up_since_ns = clk_mono_ns();
     p->conn_number = ++t->conn_counter;
     p->starved = false;
     p->stats.connects++;
@@ -224,6 +225,11 @@ void link_lost(struct link *l, const char *reason)
         return;
     }
     p->stats.disconnects++;
+    /* a connection that did not last keeps its wait growing, so that one that cannot live does not
+     * flap */
+    if (clk_mono_ns() - p->up_since_ns >= (uint64_t)t->o.reconnect_max_ms * 1000000u) {
+        p->wait_ms = t->o.reconnect_min_ms;
+    }
     log_notice("peer %u: connection %llu lost: %s", p->member, (unsigned long long)p->conn_number,
                reason);
     peer_schedule_dial(p);

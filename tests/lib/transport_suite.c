@@ -220,6 +220,31 @@ static void the_receiver_enforces_its_own_limit(void **state)
     pair_close(&p);
 }
 
+static bool say_too_much(void *arg)
+{
+    struct pair *p = arg;
+    static const char bytes[40000];
+    if (transport_is_connected(p->a.t, 2)) {
+        enum err e = transport_send(p->a.t, 2, 0, bytes, sizeof bytes);
+        assert_true(e == OK || e == ERR_CLOSED);
+    }
+    return false;
+}
+
+static void a_connection_that_cannot_live_does_not_flap(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_open(&p);
+    p.sb.with.message_max = 1000;
+    pair_meet(&p);
+
+    (void)run_until(p.loop, say_too_much, &p, 600);
+
+    assert_in_range(p.b.disconnected, 1, 12); /* 20 ms apart it would be 30 */
+    pair_close(&p);
+}
+
 static void messages_of_one_turn_leave_together(void **state)
 {
     (void)state;
@@ -675,6 +700,7 @@ int transport_suite_run(const struct suite_env *e)
         cmocka_unit_test(a_very_large_message_arrives_whole),
         cmocka_unit_test(a_message_above_the_limit_is_refused_and_nothing_else_suffers),
         cmocka_unit_test(the_receiver_enforces_its_own_limit),
+        cmocka_unit_test(a_connection_that_cannot_live_does_not_flap),
         cmocka_unit_test(messages_of_one_turn_leave_together),
         cmocka_unit_test(without_coalescing_every_message_is_a_send),
         cmocka_unit_test(a_full_queue_is_busy_until_writable),
