@@ -154,6 +154,9 @@ void poll_device_ready(int fd, unsigned events,
 void poll_busy(void *arg);         /* of a verbs: timer */
 /* Takes everything out of a link's completion queue. */
 void poll_link(struct verbs_link *l);
+/* Takes the messages and credits out of receive slab number `slab`, of which len bytes arrived.
+ * NULL, or why the connection is to end. Its input comes from the network: any bytes. */
+const char *poll_take_slab(struct verbs_link *l, uint32_t slab, uint32_t len);
 /* The connection is over: stop the queue pair, take what had arrived, then report (link_lost). */
 void poll_break(struct verbs_link *l, const char *reason);
 void poll_drain_late(void *arg);                 /* of a verbs_link: timer */

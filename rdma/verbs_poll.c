@@ -80,7 +80,7 @@ static const char *take_credits(struct verbs_link *l, const unsigned char *head)
     return NULL;
 }
 
-static const char *take_slab(struct verbs_link *l, uint32_t slab, uint32_t len)
+const char *poll_take_slab(struct verbs_link *l, uint32_t slab, uint32_t len)
 {
     const char *p = l->region + (size_t)slab * l->slab_bytes;
     if (len < SLAB_HEAD || len > l->slab_bytes || (unsigned char)p[5] >= SLAB_CLASSES) {
@@ -132,7 +132,7 @@ static const char *take_completion(struct verbs_link *l, const struct ibv_wc *wc
     if ((wc->wr_id & WR_RECV) != 0) {
         l->recv_posted--;
         return wc->status != IBV_WC_SUCCESS ? status_text(wc->status)
-                                            : take_slab(l, (uint32_t)wc->wr_id, wc->byte_len);
+                                            : poll_take_slab(l, (uint32_t)wc->wr_id, wc->byte_len);
     }
     if ((wc->wr_id & WR_DRAIN) != 0) {
         l->drain_marked = false;
