@@ -252,11 +252,17 @@ static bool nodes_settled(struct sim *s)
 {
     struct hw *w = hw_of(s);
     uint64_t epoch = w->members.view.epoch;
-    if (w->members.view.members != w->config.replicas) {
+    if (w->members.view.members != w->config.replicas - (w->gone != 0 ? 1 : 0)) {
         return false;
     }
     for (unsigned i = 0; i < w->config.replicas; i++) {
         const struct hermes *h = w->nodes[i].core;
+        if (w->members.excluding[i]) {
+            return false; /* a change of view is under way */
+        }
+        if (hw_gone(w, i)) {
+            continue;
+        }
         if (!s->nodes[i].up || h == NULL || hermes_view(h)->epoch != epoch || !hermes_idle(h) ||
             !hermes_may_read(h, sim_clock(s, i)) || hermes_next_deadline(h) != UINT64_MAX) {
             return false;
@@ -279,6 +285,9 @@ bool hw_settled(struct sim *s)
     if (w->probes < 2 * w->config.replicas &&
         !w->scripted) { /* a write at each replica, then a read at each */
         for (unsigned i = 0; i < w->config.replicas; i++, w->probes++) {
+            if (hw_gone(w, i)) {
+                continue;
+            }
             struct hw_op o = {.kind = HERMES_READ, .h = {.kind = HIST_GET, .key = 0}};
             if (w->probes < w->config.replicas && !w->nodes[i].entries[0].hot) {
                 o.kind = HERMES_WRITE;
@@ -405,19 +414,23 @@ static void check_final_state(struct sim *s)
 {
     struct hw *w = hw_of(s);
     for (unsigned i = 0; i < w->config.replicas; i++) {
-        if (w->nodes[i].holds != 0) {
+        if (w->nodes[i].holds != 0 && !hw_gone(w, i)) {
             sim_fail(s, "node %u is idle and holds %lld references", i,
                      (long long)w->nodes[i].holds);
         }
     }
     for (uint64_t k = 0; k < w->config.keys; k++) {
-        const struct hw_entry *a = &w->nodes[0].entries[k];
-        for (unsigned i = 1; i < w->config.replicas; i++) {
+        unsigned first = hw_gone(w, 0) ? 1 : 0;
+        const struct hw_entry *a = &w->nodes[first].entries[k];
+        for (unsigned i = first + 1; i < w->config.replicas; i++) {
             const struct hw_entry *b = &w->nodes[i].entries[k];
+            if (hw_gone(w, i)) {
+                continue;
+            }
             if (a->v.live != b->v.live ||
                 (a->v.live && (a->ts != b->ts || a->v.value != b->v.value)) || a->hot != b->hot) {
-                sim_fail(s, "in the end key %llu differs at nodes 0 and %u", (unsigned long long)k,
-                         i);
+                sim_fail(s, "in the end key %llu differs at nodes %u and %u", (unsigned long long)k,
+                         first, i);
             }
         }
     }

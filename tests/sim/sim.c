@@ -466,7 +466,9 @@ static void dispatch(struct sim *s, struct sim_event *e)
         sim_resume(s, a);
         break;
     case EV_RESTART:
-        sim_restart(s, a);
+        if (!s->healed) { /* after that the world says who comes back */
+            sim_restart(s, a);
+        }
         break;
     case EV_END:
         heal(s);

@@ -127,12 +127,18 @@ struct hw {
     struct hermes_trace trace[256];
     bool scripted; /* no clients and no automatic membership: a scenario does everything */
     unsigned probes;
+    unsigned
+        gone; /* nodes that stay down after healing: the others must get along without (liveness) */
     unsigned stepping; /* node whose step it is */
 };
 
 static inline struct hw *hw_of(struct sim *s)
 {
     return s->world;
+}
+static inline bool hw_gone(const struct hw *w, unsigned node)
+{
+    return (w->gone >> node & 1) != 0;
 }
 static inline unsigned hw_members_node(const struct hw *w)
 {
