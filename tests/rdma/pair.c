@@ -13,6 +13,7 @@
 struct run {
     struct node n;
     uint64_t total;
+    uint64_t seen, seen_ns; /* messages received, and since when it is that many */
 };
 
 /* Message `total` says that everything of the other side was received. */
@@ -20,6 +21,10 @@ static bool stream(void *arg)
 {
     struct run *r = arg;
     struct node *n = &r->n;
+    if (n->received != r->seen) {
+        r->seen = n->received;
+        r->seen_ns = clk_mono_ns();
+    }
     if (!transport_is_connected(n->t, n->peer)) {
         return n->disconnected != 0;
     }
@@ -69,11 +74,17 @@ int main(int argc, char **argv)
     node_meet(&r.n, &(struct node_spec){.env = &peer}, spec.peer,
               (uint16_t)strtoul(argv[7], NULL, 10));
 
+    unsigned loss_ms = argc > 10 ? (unsigned)strtoul(argv[10], NULL, 10) : 0;
     uint64_t start = clk_mono_ns();
     bool met = run_until(spec.loop, stream, &r, seconds * 1000u);
     uint64_t ns = clk_mono_ns() - start;
     print_counters(&r, ns);
     bool good = met && r.n.bad == 0 && r.n.received == r.total + 1 && r.n.connected == 1;
+    if (loss_ms != 0) {
+        uint64_t silence_ms = (clk_mono_ns() - r.seen_ns) / 1000000u;
+        printf("lost %llu ms after the last message\n", (unsigned long long)silence_ms);
+        good = met && r.n.bad == 0 && r.n.disconnected == 1 && r.seen != 0 && silence_ms <= loss_ms;
+    }
     printf("transport-pair %u: %s (received %llu of %llu, bad %llu, connections %u)\n", spec.id,
            good ? "good" : "BAD", (unsigned long long)r.n.received, (unsigned long long)r.total + 1,
            (unsigned long long)r.n.bad, r.n.connected);
