@@ -65,7 +65,7 @@ bool hll_is_valid(struct span s)
 
 bool hll_is_dense(struct span s)
 {
-    return s.p[ENC_AT] == ENC_DENSE;
+    return s.p != NULL && s.p[ENC_AT] == ENC_DENSE;
 }
 
 /* ---- dense registers ---- */
