@@ -11,7 +11,8 @@
 
 #include "common/mem.h"
 #include "common/must.h"
-#include "proxy/proxy.h"
+#include "proxy/gather.h"
+#include "proxy/lane.h"
 
 #define CALLS_PER_CHUNK 64u
 #define HOLD_KEEP_BYTES 4096u
@@ -104,6 +105,7 @@ struct call *call_open(struct client *c, const struct admitted *a, int argc)
     k->g = NULL;
     k->count = a->count;
     k->hold = NULL;
+    k->lane = NULL;
     k->state = CALL_OPEN;
     k->tries = 0;
     k->proto = c->s.c.proto;
@@ -127,6 +129,8 @@ struct call *part_open(struct proxy_worker *pw, struct gather *g, uint32_t index
     k->g = g;
     k->count = NULL;
     k->hold = NULL;
+    k->lane = NULL;
+    k->write = g->owner->write;
     k->state = CALL_OPEN;
     k->tries = 0;
     k->proto = proto;
@@ -378,6 +382,7 @@ void reply_end(struct client *c, const struct admitted *a, struct call *k, size_
 
 void calls_close(struct client *c)
 {
+    lanes_close(c);
     shard_wait_cancel(&c->waiter);
     while (c->head != NULL) {
         struct call *k = pop(c);

@@ -87,7 +87,7 @@ bool compose_concat(struct buf *out, const struct span *parts, uint32_t n_parts)
 }
 
 /* *2 of a cursor (bulk) and an array. */
-bool compose_scan(struct buf *out, struct span part, unsigned partition, unsigned partitions)
+bool compose_scan(struct buf *out, struct span part, const struct scan_at *at)
 {
     uint64_t n = 0;
     size_t start = 0;
@@ -106,12 +106,12 @@ bool compose_scan(struct buf *out, struct span part, unsigned partition, unsigne
         return false;
     }
     uint64_t cursor = 0;
-    if (partition >= partitions) {
+    if (at->partition >= at->partitions) {
         cursor = 0; /* of another configuration: over */
     } else if (node != 0) {
-        cursor = cursor_join(partition, node);
-    } else if (partition + 1 < partitions) {
-        cursor = cursor_join(partition + 1, 0);
+        cursor = cursor_join(at->partition, node, at->replica);
+    } else if (at->partition + 1 < at->partitions) {
+        cursor = cursor_join(at->partition + 1, 0, 0);
     }
     char text[NUM_I64_MAX];
     size_t len = num_fmt_u64(text, cursor);

@@ -3,24 +3,22 @@
 #include "common/must.h"
 #include "common/num.h"
 #include "proxy/gather.h"
+#include "proxy/lane.h"
 
-static struct shard_link *link_to(const struct client *c, unsigned partition)
+static bool find(struct client *c, const struct admitted *a, unsigned partition, struct target *t)
 {
-    return shard_link(c->pw->pool, route_partition(c->pw->route, partition), c->s.c.proto);
+    bool write = (a->cmd->flags & CMD_WRITE) != 0;
+    return target_find(c, route_partition(c->pw->route, partition), partition,
+                       TARGET_MANY | (write ? TARGET_WRITE : TARGET_LONG), t);
 }
 
 static bool all_ready(struct client *c, const struct admitted *a, const struct conn_req *q,
                       enum taken *taken)
 {
     for (unsigned p = 0; p < c->pw->route->partitions; p++) {
-        struct shard_link *l = link_to(c, p);
-        const char *why = shard_down(l);
-        if (why != NULL) {
-            *taken = answer_down(c, a, (int)q->argc, why);
-            return false;
-        }
-        if (shard_full(l)) {
-            *taken = stall_on(c, l);
+        struct target t;
+        if (!find(c, a, p, &t)) {
+            *taken = target_refused(c, a, (int)q->argc, &t);
             return false;
         }
     }
@@ -38,18 +36,35 @@ static enum taken ask_all(struct client *c, const struct admitted *a, const stru
     unsigned partitions = c->pw->route->partitions;
     struct gather *g = gather_open(c, a, q, compose, partitions, 0);
     for (unsigned p = 0; p < partitions; p++) {
-        struct shard_link *l = link_to(c, p);
-        struct buf *b = shard_begin(l);
+        struct target t;
+        find(c, a, p, &t);
+        struct buf *b = shard_begin(t.l);
         if (plain) {
             encode_request(b, 0, argv, argc, NULL, 0);
         } else {
             encode_keyspace(b, c->s.db, argv, argc);
         }
-        gather_send(g, l);
+        gather_send(g, &t);
     }
     c->pw->stats.fanned++;
     gather_opened(g);
     return TAKEN;
+}
+
+/* Where a scan goes on: a position is one in the order of the replica that gave it. If that one is
+ * away another starts from the beginning: keys may be seen twice, none is missed. */
+static bool find_position(struct client *c, const struct admitted *a, unsigned partition,
+                          unsigned replica, uint64_t *position, struct target *t)
+{
+    if (c->pw->route->many && *position != 0) {
+        bool away;
+        bool ok = lane_target_replica(c, partition, replica, t, &away);
+        if (!away) {
+            return ok;
+        }
+        *position = 0;
+    }
+    return find(c, a, partition, t);
 }
 
 static enum taken scan(struct client *c, const struct admitted *a, const struct conn_req *q)
@@ -62,28 +77,25 @@ static enum taken scan(struct client *c, const struct admitted *a, const struct 
      * checked */
     unsigned partition = cursor_partition(cursor);
     bool over = partition >= c->pw->route->partitions;
-    struct shard_link *l = link_to(c, over ? 0 : partition);
-    const char *why = shard_down(l);
-    if (why != NULL) {
-        return answer_down(c, a, (int)q->argc, why);
-    }
-    if (shard_full(l)) {
-        return stall_on(c, l);
+    uint64_t position = over ? 0 : cursor_node(cursor);
+    struct target t;
+    if (!find_position(c, a, over ? 0 : partition, cursor_replica(cursor), &position, &t)) {
+        return target_refused(c, a, (int)q->argc, &t);
     }
     struct gather *g = gather_open(c, a, q, COMPOSE_SCAN, 1, 0);
     g->partition = partition;
     char text[NUM_I64_MAX];
-    struct buf *b = shard_begin(l);
+    struct buf *b = shard_begin(t.l);
     encode_header(b, q->argc + 3);
     encode_arg(b, SPAN_LIT("HALCYON"));
     encode_arg(b, SPAN_LIT("DB"));
     encode_arg(b, span_of(text, num_fmt_u64(text, c->s.db)));
     encode_arg(b, q->argv[0]);
-    encode_arg(b, span_of(text, num_fmt_u64(text, over ? 0 : cursor_node(cursor))));
+    encode_arg(b, span_of(text, num_fmt_u64(text, position)));
     for (uint32_t i = 2; i < q->argc; i++) {
         encode_arg(b, q->argv[i]);
     }
-    gather_send(g, l);
+    gather_send(g, &t)->pinned = position != 0;
     c->pw->stats.fanned++;
     gather_opened(g);
     return TAKEN;

@@ -1,12 +1,13 @@
 /* One request to one node: encoding, sending, what comes back, and going elsewhere when the node
  * says so. */
 #include <stdio.h>
+#include <string.h>
 
 #include "common/log.h"
 #include "common/must.h"
 #include "common/num.h"
 #include "common/slot.h"
-#include "proxy/proxy.h"
+#include "proxy/lane.h"
 
 #define TRIES_MAX 5
 #define KEYS_INLINE 64
@@ -63,30 +64,31 @@ enum taken answer_error(struct client *c, const struct admitted *a, int argc, co
 
 /* ---- sending ---- */
 
-/* Where a request goes, and whether it can go now: *l is set if so. */
-static bool pick(struct client *c, const struct admitted *a, int argc, unsigned slot,
-                 struct shard_link **l, enum taken *taken)
+static unsigned how_of(const struct cmd *cmd)
 {
-    struct proxy_worker *pw = c->pw;
-    unsigned endpoint = route_slot(pw->route, slot);
-    *l = shard_link(pw->pool, endpoint, c->s.c.proto);
-    const char *why = shard_down(*l);
-    if (__builtin_expect(why != NULL, 0)) {
-        *taken = answer_down(c, a, argc, why);
-        return false;
+    return (cmd->flags & CMD_WRITE) != 0 ? TARGET_WRITE : TARGET_READ;
+}
+
+/* Where a request goes, and whether it can go now. */
+static bool pick(struct client *c, const struct admitted *a, int argc, unsigned slot,
+                 struct target *t, enum taken *taken)
+{
+    unsigned how = how_of(a->cmd);
+    const char *name = a->cmd->name;
+    if (name[0] != '\0' && name[1] == 's' && strcmp(name + 1, "scan") == 0) {
+        how |= TARGET_PLACED; /* HSCAN SSCAN ZSCAN */
     }
-    if (__builtin_expect(shard_full(*l), 0)) {
-        *taken = stall_on(c, *l);
-        return false;
+    if (__builtin_expect(target_find(c, route_slot(c->pw->route, slot), slot, how, t), 1)) {
+        return true;
     }
-    return true;
+    *taken = target_refused(c, a, argc, t);
+    return false;
 }
 
 static void send_call(struct client *c, const struct admitted *a, uint32_t argc,
-                      struct shard_link *l)
+                      const struct target *t)
 {
-    struct call *k = call_open(c, a, (int)argc);
-    shard_commit(l, &k->sr, k->write ? SHARD_WRITE : 0);
+    target_commit(t, call_open(c, a, (int)argc));
     c->pw->stats.forwarded++;
 }
 
@@ -95,38 +97,34 @@ static enum taken forward_key(struct client *c, const struct admitted *a, const 
 {
     int at = a->cmd->first_key;
     struct span key = q->argv[at];
-    struct shard_link *l;
+    struct target t;
     enum taken taken;
-    if (!pick(c, a, (int)q->argc, slot_of(key), &l, &taken)) {
+    if (!pick(c, a, (int)q->argc, slot_of(key), &t, &taken)) {
         return taken;
     }
-    struct buf *b = shard_begin(l);
+    struct buf *b = shard_begin(t.l);
     if (q->raw != NULL && !key_needs_prefix(c->s.db, key)) {
         buf_add(b, q->raw, q->bytes);
     } else {
         encode_request(b, c->s.db, q->argv, q->argc, &at, 1);
     }
-    send_call(c, a, q->argc, l);
+    send_call(c, a, q->argc, &t);
     return TAKEN;
 }
 
 enum taken forward_together(struct client *c, const struct admitted *a, const struct conn_req *q,
                             unsigned endpoint, uint32_t step)
 {
-    struct proxy_worker *pw = c->pw;
-    struct shard_link *l = shard_link(pw->pool, endpoint, c->s.c.proto);
-    const char *why = shard_down(l);
-    if (why != NULL) {
-        return answer_down(c, a, (int)q->argc, why);
-    }
-    if (shard_full(l)) {
-        return stall_on(c, l);
+    struct target t;
+    unsigned how = how_of(a->cmd) | TARGET_MANY;
+    if (!target_find(c, endpoint, slot_of(q->argv[1]), how, &t)) {
+        return target_refused(c, a, (int)q->argc, &t);
     }
     bool prefix = c->s.db != 0;
     for (uint32_t i = 1; i < q->argc && !prefix; i += step) {
         prefix = key_needs_prefix(0, q->argv[i]);
     }
-    struct buf *b = shard_begin(l);
+    struct buf *b = shard_begin(t.l);
     if (q->raw != NULL && !prefix) {
         buf_add(b, q->raw, q->bytes);
     } else {
@@ -140,7 +138,7 @@ enum taken forward_together(struct client *c, const struct admitted *a, const st
             }
         }
     }
-    send_call(c, a, q->argc, l);
+    send_call(c, a, q->argc, &t);
     return TAKEN;
 }
 
@@ -181,12 +179,12 @@ static enum taken forward_copy(struct client *c, const struct admitted *a, const
         return answer_error(c, a, (int)q->argc,
                             "CROSSSLOT Keys in request don't hash to the same slot");
     }
-    struct shard_link *l;
+    struct target t;
     enum taken taken;
-    if (!pick(c, a, (int)q->argc, slot, &l, &taken)) {
+    if (!pick(c, a, (int)q->argc, slot, &t, &taken)) {
         return taken;
     }
-    struct buf *b = shard_begin(l);
+    struct buf *b = shard_begin(t.l);
     encode_header(b, q->argc - (db_at != 0 ? 2 : 0));
     encode_arg(b, q->argv[0]);
     encode_key(b, c->s.db, q->argv[1]);
@@ -196,7 +194,7 @@ static enum taken forward_copy(struct client *c, const struct admitted *a, const
             encode_arg(b, q->argv[i]);
         }
     }
-    send_call(c, a, q->argc, l);
+    send_call(c, a, q->argc, &t);
     return TAKEN;
 }
 
@@ -221,7 +219,7 @@ static enum taken forward_keys(struct client *c, const struct admitted *a, const
     enum taken taken = TAKEN;
     bool prefix = false;
     unsigned slot = 0;
-    struct shard_link *l;
+    struct target t;
     for (int i = 0; i < n; i++) {
         struct span key = q->argv[idx[i]];
         unsigned s = slot_of(key);
@@ -234,14 +232,14 @@ static enum taken forward_keys(struct client *c, const struct admitted *a, const
         prefix |= key_needs_prefix(c->s.db, key);
     }
     /* without keys it is for the node to say what is wrong with it */
-    if (pick(c, a, (int)q->argc, slot, &l, &taken)) {
-        struct buf *b = shard_begin(l);
+    if (pick(c, a, (int)q->argc, slot, &t, &taken)) {
+        struct buf *b = shard_begin(t.l);
         if (q->raw != NULL && !prefix) {
             buf_add(b, q->raw, q->bytes);
         } else {
             encode_request(b, c->s.db, q->argv, q->argc, idx, n > 0 ? (uint32_t)n : 0);
         }
-        send_call(c, a, q->argc, l);
+        send_call(c, a, q->argc, &t);
         taken = TAKEN;
     }
 out:
@@ -254,14 +252,14 @@ out:
 /* No key: any node can answer. */
 static enum taken forward_any(struct client *c, const struct admitted *a, const struct conn_req *q)
 {
-    struct shard_link *l;
+    struct target t;
     enum taken taken;
-    if (!pick(c, a, (int)q->argc, 0, &l, &taken)) {
+    if (!pick(c, a, (int)q->argc, 0, &t, &taken)) {
         return taken;
     }
-    struct buf *b = shard_begin(l);
+    struct buf *b = shard_begin(t.l);
     encode_request(b, 0, q->argv, q->argc, NULL, 0);
-    send_call(c, a, q->argc, l);
+    send_call(c, a, q->argc, &t);
     return TAKEN;
 }
 
@@ -275,13 +273,13 @@ static enum taken forward_slot(struct client *c, const struct admitted *a, const
     if (!num_parse_i64(q->argv[2], &slot) || slot < 0 || slot >= SLOT_COUNT) {
         slot = 0; /* any node says what is wrong */
     }
-    struct shard_link *l;
+    struct target t;
     enum taken taken;
-    if (!pick(c, a, (int)q->argc, (unsigned)slot, &l, &taken)) {
+    if (!pick(c, a, (int)q->argc, (unsigned)slot, &t, &taken)) {
         return taken;
     }
-    encode_keyspace(shard_begin(l), c->s.db, q->argv, q->argc);
-    send_call(c, a, q->argc, l);
+    encode_keyspace(shard_begin(t.l), c->s.db, q->argv, q->argc);
+    send_call(c, a, q->argc, &t);
     return TAKEN;
 }
 
@@ -348,6 +346,16 @@ void forward_done(struct shard_req *r, enum shard_result result, struct span byt
                   struct span request)
 {
     struct call *k = (struct call *)(void *)r;
+    if (__builtin_expect(k->lane != NULL, 0)) {
+        lane_done(k, result, bytes, request);
+    } else {
+        forward_answer(k, result, bytes, request);
+    }
+}
+
+void forward_answer(struct call *k, enum shard_result result, struct span bytes,
+                    struct span request)
+{
     if (__builtin_expect(result == SHARD_REPLY, 1)) {
         if (__builtin_expect(k->g != NULL, 0)) {
             gather_part(k, bytes);
@@ -369,6 +377,7 @@ void forward_done(struct shard_req *r, enum shard_result result, struct span byt
                                  : SPAN_LIT("CLUSTERDOWN Hash slot not served: its nodes disagree");
         }
         pw->stats.node_errors++;
+        pw->stats.unknown += bytes.len >= 7 && memcmp(bytes.p, "UNKNOWN", 7) == 0;
         if (k->g != NULL) {
             gather_part_failed(k, bytes);
         } else {

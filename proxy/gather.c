@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "common/must.h"
 #include "common/num.h"
+#include "proxy/lane.h"
 
 struct gather *gather_open(struct client *c, const struct admitted *a, const struct conn_req *q,
                            enum compose compose, uint32_t parts, uint32_t keys)
@@ -65,14 +66,15 @@ void gather_free_pool(struct proxy_worker *pw)
     }
 }
 
-void gather_send(struct gather *g, struct shard_link *l)
+struct call *gather_send(struct gather *g, const struct target *t)
 {
     must(g->parts < g->part_cap);
     struct call *k = part_open(g->pw, g, g->parts, g->owner->proto);
     g->part[g->parts] = k;
     g->value[g->parts++] = 0;
     g->left++;
-    shard_commit(l, &k->sr, g->owner->write ? SHARD_WRITE : 0);
+    target_commit(t, k);
+    return k;
 }
 
 static struct span part_reply(const struct gather *g, uint32_t i)
@@ -99,8 +101,12 @@ static bool ask_for_key(struct gather *g)
     while (at >= g->value[p]) {
         at -= g->value[p++];
     }
-    struct shard_link *l = shard_link(pw->pool, route_partition(pw->route, p), g->owner->proto);
-    const char *why = shard_down(l);
+    struct client *c = g->owner->c;
+    struct target t;
+    if (!pw->route->many || c == NULL || !lane_target(c, p, p, TARGET_MANY | TARGET_LONG, &t)) {
+        t = (struct target){.l = lane_any(pw, p, g->owner->proto)};
+    }
+    const char *why = shard_down(t.l);
     if (why != NULL) {
         lost_text(SHARD_FAILED, span_str(why), &g->error);
         return false;
@@ -111,8 +117,8 @@ static bool ask_for_key(struct gather *g)
     g->parts = 0;
     g->compose = COMPOSE_AS_IS;
     static const struct span randomkey = {"RANDOMKEY", 9};
-    encode_keyspace(shard_begin(l), g->db, &randomkey, 1);
-    gather_send(g, l);
+    encode_keyspace(shard_begin(t.l), g->db, &randomkey, 1);
+    gather_send(g, &t);
     return true;
 }
 
@@ -143,7 +149,9 @@ static bool compose(struct gather *g, struct resp_out *out)
         ok = compose_elements(out->b, replies, g->parts, g->who, g->keys);
         break;
     case COMPOSE_SCAN:
-        ok = compose_scan(out->b, replies[0], g->partition, g->pw->route->partitions);
+        ok = compose_scan(out->b, replies[0],
+                          &(struct scan_at){g->partition, g->pw->route->partitions,
+                                            g->pw->route->many ? g->part[0]->replica : 0});
         break;
     case COMPOSE_RANDOMKEY: /* all empty */
         resp_null(out);

@@ -41,17 +41,20 @@ struct gather {
  * with gather_send; gather_opened ends it (there may be no part at all). */
 struct gather *gather_open(struct client *c, const struct admitted *a, const struct conn_req *q,
                            enum compose compose, uint32_t parts, uint32_t keys);
-/* Commits what was appended to link since shard_begin as the next part. */
-void gather_send(struct gather *g, struct shard_link *l);
+/* Commits what was appended to t->l since shard_begin as the next part, and gives it. */
+struct target;
+struct call *gather_send(struct gather *g, const struct target *t);
 void gather_opened(struct gather *g);
 
-/* Cursors of the proxy: the partition and the node's own cursor in one number. 0 is the start, and
- * the end. */
+/* Cursors of the proxy: the replica that counts, the node's own cursor, and the partition in one
+ * number. 0 is the start, and the end. */
 #define CURSOR_PARTITION_BITS 12
-#define CURSOR_NODE_MAX (UINT64_MAX >> CURSOR_PARTITION_BITS)
-static inline uint64_t cursor_join(unsigned partition, uint64_t node)
+#define CURSOR_NODE_BITS 48
+#define CURSOR_NODE_MAX (((uint64_t)1 << CURSOR_NODE_BITS) - 1)
+static inline uint64_t cursor_join(unsigned partition, uint64_t node, unsigned replica)
 {
-    return node << CURSOR_PARTITION_BITS | partition;
+    return (uint64_t)replica << (CURSOR_NODE_BITS + CURSOR_PARTITION_BITS) |
+           node << CURSOR_PARTITION_BITS | partition;
 }
 static inline unsigned cursor_partition(uint64_t cursor)
 {
@@ -59,7 +62,11 @@ static inline unsigned cursor_partition(uint64_t cursor)
 }
 static inline uint64_t cursor_node(uint64_t cursor)
 {
-    return cursor >> CURSOR_PARTITION_BITS;
+    return cursor >> CURSOR_PARTITION_BITS & CURSOR_NODE_MAX;
+}
+static inline unsigned cursor_replica(uint64_t cursor)
+{
+    return (unsigned)(cursor >> (CURSOR_NODE_BITS + CURSOR_PARTITION_BITS));
 }
 
 /* info.c: the parts of a COMPOSE_INFO gather have answered. */
@@ -72,6 +79,10 @@ void gather_free_pool(struct proxy_worker *pw);
 bool compose_elements(struct buf *out, const struct span *parts, uint32_t n_parts,
                       const uint16_t *who, uint32_t keys);
 bool compose_concat(struct buf *out, const struct span *parts, uint32_t n_parts);
-bool compose_scan(struct buf *out, struct span part, unsigned partition, unsigned partitions);
+struct scan_at {
+    unsigned partition, partitions;
+    unsigned replica; /* that answered */
+};
+bool compose_scan(struct buf *out, struct span part, const struct scan_at *at);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "common/num.h"
 #include "proxy/gather.h"
+#include "proxy/lane.h"
 
 /* Slots of info_sum.own. */
 enum own {
@@ -26,6 +27,8 @@ enum own {
     OWN_LOG_BYTES,
     OWN_TIMEOUTS,
     OWN_LOSSES,
+    OWN_RETRIES,
+    OWN_AWAY,
     OWN_COUNT
 };
 
@@ -48,8 +51,7 @@ bool info_ask_nodes(struct client *c, const struct admitted *a, const struct con
     }
     const struct cluster_map *map = pw->route->map;
     for (unsigned s = 0; s < map->shard_count; s++) {
-        struct shard_link *l =
-            shard_link(pw->pool, route_partition(pw->route, s * map->workers), 2);
+        struct shard_link *l = lane_any(pw, s * map->workers, 2);
         if (shard_down(l) != NULL || shard_full(l)) {
             return false;
         }
@@ -59,10 +61,9 @@ bool info_ask_nodes(struct client *c, const struct admitted *a, const struct con
     g->admitted = *a;
     encode_request(&g->request, 0, q->argv, q->argc, NULL, 0);
     for (unsigned s = 0; s < map->shard_count; s++) {
-        struct shard_link *l =
-            shard_link(pw->pool, route_partition(pw->route, s * map->workers), 2);
-        encode_request(shard_begin(l), 0, ask, 3, NULL, 0);
-        gather_send(g, l);
+        struct target t = {.l = lane_any(pw, s * map->workers, 2)};
+        encode_request(shard_begin(t.l), 0, ask, 3, NULL, 0);
+        gather_send(g, &t);
     }
     gather_opened(g);
     return true;
@@ -161,6 +162,9 @@ void proxy_info_add(struct worker *w, struct info_sum *sum)
     own[OWN_MOVED] += s->moved;
     own[OWN_UNKNOWN] += s->unknown;
     own[OWN_STALLS] += s->stalls;
+    own[OWN_RETRIES] += s->retries;
+    uint64_t away = lanes_away(pw); /* as most workers see it: the one that sees most of them */
+    own[OWN_AWAY] = away > own[OWN_AWAY] ? away : own[OWN_AWAY];
     own[OWN_OPEN] += s->open_calls;
     own[OWN_HOLDS] += s->open_holds;
     for (unsigned i = 0; i < shard_endpoint_count(pw->pool); i++) {
@@ -194,6 +198,8 @@ void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_ou
             {"proxy_node_errors", OWN_NODE_ERRORS},
             {"proxy_moved", OWN_MOVED},
             {"proxy_unknown_outcomes", OWN_UNKNOWN},
+            {"proxy_retries", OWN_RETRIES},
+            {"proxy_node_workers_away", OWN_AWAY},
             {"proxy_stalls", OWN_STALLS},
             {"proxy_open_calls", OWN_OPEN},
             {"proxy_held_replies", OWN_HOLDS},

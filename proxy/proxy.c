@@ -5,6 +5,7 @@
 #include "common/mem.h"
 #include "common/must.h"
 #include "proxy/gather.h"
+#include "proxy/lane.h"
 #include "proxy/resolve.h"
 
 /* ---- requests ---- */
@@ -149,10 +150,26 @@ static enum session_result local(struct session *s, const struct admitted *a,
 
 /* ---- workers ---- */
 
+#define STALL_PART 20
+#define STALL_MS_MIN 50
+#define STALL_MS_MAX 1000
+
+/* How long reads wait for a replica that says nothing at all before another is asked: long enough
+ * for a slow command, short enough for who waits. */
+static uint64_t stall_ms(const struct proxy_settings *set)
+{
+    uint64_t ms = (uint64_t)set->backend_timeout_ms / STALL_PART;
+    if (ms < STALL_MS_MIN) {
+        return STALL_MS_MIN;
+    }
+    return ms < STALL_MS_MAX ? ms : STALL_MS_MAX;
+}
+
 static struct shard_options shard_options_of(const struct proxy_settings *set)
 {
     return (struct shard_options){
         .timeout_ms = (uint64_t)set->backend_timeout_ms,
+        .stall_ms = stall_ms(set),
         .connect_timeout_ms = (uint64_t)set->connect_timeout_ms,
         .retry_max_ms = (uint64_t)set->retry_max_ms,
         .link_bytes_max = set->link_bytes_max,
@@ -191,9 +208,11 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     unsigned n = pw->route->endpoints;
     pw->endpoint_count = mem_zalloc(n * sizeof *pw->endpoint_count);
     pw->endpoint_part = mem_zalloc(n * sizeof *pw->endpoint_part);
+    pw->endpoint_slot = mem_zalloc(n * sizeof *pw->endpoint_slot);
     for (unsigned i = 0; i < pw->route->partitions; i++) { /* be ready before the first client is */
         shard_link(pw->pool, route_partition(pw->route, i), 2);
     }
+    lanes_start(pw);
     pw->report = report_start(pw);
     if (w->index == 0) {
         pw->resolver = resolver_start(w->server, server_data(w->server));
@@ -210,12 +229,16 @@ static void worker_stop(struct worker *w)
     report_stop(pw->report);
     resolver_stop(pw->resolver);
     shard_pool_free(pw->pool);
+    if (pw->route->map != NULL) {
+        lanes_stop(pw);
+    }
     gather_free_pool(pw);
     calls_free_pools(pw);
     route_deinit(pw->route);
     mem_free(pw->route);
     mem_free(pw->endpoint_count);
     mem_free(pw->endpoint_part);
+    mem_free(pw->endpoint_slot);
     mem_free(pw);
     w->data = NULL;
     if (w->index == 0) { /* every worker has its own hold */

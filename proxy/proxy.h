@@ -26,6 +26,8 @@ struct call;
 struct gather;
 struct resolver;
 struct report;
+struct lane;
+struct lanes;
 
 /* How a command is carried out, found by its row. */
 enum kind {
@@ -77,6 +79,16 @@ struct call {
     bool later;    /* waits for the session layer (SESSION_LATER) */
     uint16_t argc; /* of the request, at most UINT16_MAX */
     uint32_t part; /* index in g */
+    /* With replicated shards (lane.c): */
+    struct lane *lane;    /* it is in; NULL: in none */
+    struct call *waiting; /* the next in the lane that waits to be sent again */
+    struct hold *request; /* what is sent again, while it waits */
+    uint32_t seq;         /* order in the lane */
+    uint16_t slot;        /* of its key; SLOT_MANY */
+    uint8_t stalls;       /* times a link stood still because of it, perhaps */
+    uint8_t replica;      /* that answered */
+    bool refused;         /* the last replica did not serve */
+    bool pinned;          /* what it says makes sense to one replica only */
 };
 
 struct client {
@@ -90,6 +102,7 @@ struct client {
     bool admitted;   /* `a` is the judgement of the first request not taken */
     struct admitted a;
     struct shard_waiter waiter;
+    struct lanes *lanes; /* lane.c; NULL: never needed */
 };
 
 #define WINDOW_FIRST 128u
@@ -116,13 +129,18 @@ struct proxy_worker {
     struct gather *free_gathers;
     uint32_t free_hold_count;
     uint32_t *endpoint_count; /* scratch: one per endpoint */
-    uint16_t *endpoint_part;
+    uint16_t *endpoint_part, *endpoint_slot;
+    struct lanes *lanes; /* of all clients */
+    struct lane *paused_lanes;
+    struct loop_timer *lane_timer;
+    uint32_t next_home;
     uint64_t random;
     struct resp_out out; /* of the hold being written */
     struct proxy_stats {
         uint64_t forwarded, split, fanned, local, refused;
         uint64_t node_errors; /* replies the node could not give */
         uint64_t moved, unknown, stalls;
+        uint64_t retries;                /* requests sent to another replica */
         uint64_t open_calls, open_holds; /* now */
     } stats;
 };
@@ -199,6 +217,9 @@ enum taken forward_together(struct client *c, const struct admitted *a, const st
 /* The pool's done function. */
 void forward_done(struct shard_req *r, enum shard_result result, struct span bytes,
                   struct span request);
+/* The outcome of a call that is in no lane. */
+void forward_answer(struct call *k, enum shard_result result, struct span bytes,
+                    struct span request);
 /* The client's words for a request that has no reply. */
 void lost_text(enum shard_result result, struct span why, struct buf *out);
 

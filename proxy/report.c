@@ -37,6 +37,7 @@ enum own_count {
     OWN_REFUSED,
     OWN_MOVED,
     OWN_STALLS,
+    OWN_RETRIES,
     OWN_COUNTS
 };
 
@@ -91,6 +92,8 @@ static const struct {
     [OWN_LOCAL] = {"halcyon_proxy_local_total", "Requests the proxy answered itself."},
     [OWN_REFUSED] = {"halcyon_proxy_refused_total", "Requests a proxy cannot carry out."},
     [OWN_MOVED] = {"halcyon_proxy_moved_total", "Requests sent again because of MOVED."},
+    [OWN_RETRIES] = {"halcyon_proxy_retries_total",
+                     "Requests sent again, to another replica, after one did not execute them."},
     [OWN_STALLS] = {"halcyon_proxy_stalls_total", "Times a client had to wait for room."},
 };
 
@@ -147,15 +150,19 @@ static void publish(void *arg)
         [OWN_FORWARDED] = pw->stats.forwarded, [OWN_SPLIT] = pw->stats.split,
         [OWN_FANNED] = pw->stats.fanned,       [OWN_LOCAL] = pw->stats.local,
         [OWN_REFUSED] = pw->stats.refused,     [OWN_MOVED] = pw->stats.moved,
-        [OWN_STALLS] = pw->stats.stalls,
+        [OWN_STALLS] = pw->stats.stalls,       [OWN_RETRIES] = pw->stats.retries,
     };
     for (int k = 0; k < OWN_COUNTS; k++) {
         counter_add(&r->own[k], now[k] - counter_get(&r->own[k]));
     }
     gauge_set(&r->calls, (int64_t)pw->stats.open_calls);
     bool all = true;
-    for (unsigned i = 0; i < shard_endpoint_count(pw->pool); i++) {
-        all &= publish_node(r, i);
+    for (unsigned p = 0; p < pw->route->partitions; p++) { /* one replica of each is enough */
+        bool any = false;
+        for (unsigned i = 0; i < route_replicas(pw->route, p); i++) {
+            any |= publish_node(r, route_replica(pw->route, p, i));
+        }
+        all &= any;
     }
     set_ready(r, all);
     loop_timer_start(r->timer, all ? REPORT_US : REPORT_FIRST_US);

@@ -47,12 +47,18 @@ enum err route_init(struct route *r, struct cluster_map *map, struct shard_pool 
     }
     r->replicas = CLUSTER_REPLICAS_MAX;
     r->partition_endpoint = mem_zalloc(r->partitions * sizeof *r->partition_endpoint);
+    r->endpoint_partition = mem_zalloc(r->endpoints * sizeof *r->endpoint_partition);
     for (uint32_t s = 0; s < map->shard_count; s++) {
         const struct cluster_shard *shard = &map->shards[s];
         r->replicas = shard->node_count < r->replicas ? shard->node_count : r->replicas;
+        r->many |= shard->node_count > 1;
         for (uint32_t w = 0; w < map->workers; w++) {
-            r->partition_endpoint[s * map->workers + w] =
-                (uint16_t)(shard->first_node * map->workers + w);
+            uint32_t partition = s * map->workers + w;
+            uint32_t first = shard->first_node * map->workers + w;
+            r->partition_endpoint[partition] = (uint16_t)first;
+            for (uint32_t n = 0; n < shard->node_count; n++) {
+                r->endpoint_partition[first + n * map->workers] = (uint16_t)partition;
+            }
         }
     }
     for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
@@ -66,8 +72,10 @@ void route_deinit(struct route *r)
 {
     cluster_map_drop(r->map);
     mem_free(r->partition_endpoint);
+    mem_free(r->endpoint_partition);
     r->map = NULL;
     r->partition_endpoint = NULL;
+    r->endpoint_partition = NULL;
 }
 
 bool route_moved(const struct route *r, struct span words, unsigned *slot, unsigned *endpoint)

@@ -16,12 +16,15 @@ struct shard_pool;
  * An *endpoint* is a node worker: worker w of node n (an index of the cluster map) has the number
  * n * workers + w. A *partition* is what one worker of every replica of a shard serves: partition
  * s * workers + w. Both are numbered alike by every proxy of a cluster, so a SCAN cursor may name a
- * partition. A partition is asked at one replica, its first. */
+ * partition. Slots are assigned to partitions by the endpoint of the partition's first replica; who
+ * is asked of several replicas is decided per request (lane.h). */
 struct route {
     struct cluster_map *map; /* shares */
     uint32_t endpoints, partitions;
-    uint32_t replicas; /* of the shard that has fewest */
-    uint16_t *partition_endpoint;
+    uint32_t replicas;            /* of the shard that has fewest */
+    bool many;                    /* a shard has several replicas */
+    uint16_t *partition_endpoint; /* of its first replica */
+    uint16_t *endpoint_partition;
     uint16_t endpoint[SLOT_COUNT];
 };
 
@@ -42,6 +45,22 @@ static inline unsigned route_slot(const struct route *r, unsigned slot)
 static inline unsigned route_partition(const struct route *r, unsigned partition)
 {
     return r->partition_endpoint[partition];
+}
+
+static inline unsigned route_partition_of(const struct route *r, unsigned endpoint)
+{
+    return r->endpoint_partition[endpoint];
+}
+
+static inline unsigned route_replicas(const struct route *r, unsigned partition)
+{
+    return r->map->shards[partition / r->map->workers].node_count;
+}
+
+/* The endpoint of one replica (0 ..) of a partition. */
+static inline unsigned route_replica(const struct route *r, unsigned partition, unsigned replica)
+{
+    return r->partition_endpoint[partition] + replica * r->map->workers;
 }
 
 /* Understands "MOVED slot host:port" if it names a node worker of the map. */

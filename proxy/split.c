@@ -3,12 +3,14 @@
 #include "common/must.h"
 #include "common/slot.h"
 #include "proxy/gather.h"
+#include "proxy/lane.h"
 
 #define NO_PART UINT16_MAX
 
 /* What is known of the request's keys after the first pass. */
 struct plan {
     uint32_t keys, step;
+    unsigned how; /* TARGET_ */
     bool prefix;
 };
 
@@ -24,14 +26,9 @@ static bool all_ready(struct client *c, const struct admitted *a, const struct c
             continue;
         }
         last = endpoint;
-        struct shard_link *l = shard_link(pw->pool, endpoint, c->s.c.proto);
-        const char *why = shard_down(l);
-        if (why != NULL) {
-            *taken = answer_down(c, a, (int)q->argc, why);
-            return false;
-        }
-        if (shard_full(l)) {
-            *taken = stall_on(c, l);
+        struct target t;
+        if (!target_find(c, endpoint, 0, p->how, &t)) {
+            *taken = target_refused(c, a, (int)q->argc, &t);
             return false;
         }
     }
@@ -69,7 +66,8 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
                  enum kind kind)
 {
     struct proxy_worker *pw = c->pw;
-    struct plan p = {.step = kind == KIND_MSET ? 2 : 1};
+    struct plan p = {.step = kind == KIND_MSET ? 2 : 1, .how = TARGET_MANY};
+    p.how |= (a->cmd->flags & CMD_WRITE) != 0 ? TARGET_WRITE : TARGET_READ;
     if ((q->argc - 1) % p.step != 0) {
         return answer_error(c, a, (int)q->argc, "ERR wrong number of arguments for 'mset' command");
     }
@@ -92,8 +90,12 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
     uint32_t *count = pw->endpoint_count;
     memset(count, 0, endpoints * sizeof *count);
     for (uint32_t i = 0; i < p.keys; i++) {
-        g->who[i] = (uint16_t)route_slot(pw->route, slot_of(q->argv[1 + i * p.step]));
-        count[g->who[i]]++;
+        unsigned slot = slot_of(q->argv[1 + i * p.step]);
+        unsigned e = route_slot(pw->route, slot);
+        g->who[i] = (uint16_t)e;
+        if (count[e]++ == 0) {
+            pw->endpoint_slot[e] = (uint16_t)slot;
+        }
     }
     uint16_t *part = pw->endpoint_part;
     uint16_t parts = 0;
@@ -105,9 +107,10 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
     }
     for (uint32_t e = 0; e < endpoints; e++) {
         if (part[e] != NO_PART) {
-            struct shard_link *l = shard_link(pw->pool, e, c->s.c.proto);
-            encode_part(shard_begin(l), c, q, &p, g, part[e], count[e]);
-            gather_send(g, l);
+            struct target t;
+            target_find(c, e, pw->endpoint_slot[e], p.how, &t);
+            encode_part(shard_begin(t.l), c, q, &p, g, part[e], count[e]);
+            gather_send(g, &t);
         }
     }
     pw->stats.split++;

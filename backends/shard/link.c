@@ -14,7 +14,9 @@
  *  2. sent <= bytes in the log; sent is 0 unless UP.
  *  3. DOWN means no open requests: whoever asks gets the reason at once.
  *  4. A request marked SHARD_WRITE of which the last byte was given to the kernel is never sent
- *     again: it ends as SHARD_REPLY, SHARD_CONTROL or SHARD_UNKNOWN. A read is sent again once. */
+ *     again: it ends as SHARD_REPLY, SHARD_CONTROL or SHARD_UNKNOWN. A read is sent again once.
+ *  5. A request marked SHARD_MOVABLE waits on an unbroken connection only: whoever committed it
+ *     knows another node to ask. */
 #include <errno.h>
 #include <hiredis/async.h>
 #include <hiredis/hiredis.h>
@@ -82,6 +84,7 @@ static bool push(struct shard_link *l)
 {
     size_t used = buf_used(&l->log);
     bool progress = false;
+    bool head_left = l->first == NULL || l->sent >= l->first->bytes;
     while (l->sent < used) {
         ssize_t n = send(l->ac->c.fd, buf_head(&l->log) + l->sent, used - l->sent, MSG_NOSIGNAL);
         l->ep->stats.writes++;
@@ -100,6 +103,9 @@ static bool push(struct shard_link *l)
     }
     if (progress && l->state == LINK_UP) {
         l->progress_ns = clk_mono_ns();
+        if (!head_left && l->sent >= l->first->bytes) {
+            l->wait_ns = l->progress_ns;
+        }
     }
     watch(l, l->sent < used ? LOOP_READ | LOOP_WRITE : LOOP_READ);
     return true;
@@ -181,14 +187,15 @@ static struct shard_req *settle(struct shard_link *l, bool retry, struct buf *by
         end += r->bytes;
         bool left = end <= old_sent;
         r->next = NULL;
-        if (!left || (retry && (r->flags & (SHARD_WRITE | SHARD_TRIED)) == 0)) {
+        bool stays = !left || (retry && (r->flags & (SHARD_WRITE | SHARD_TRIED)) == 0);
+        if (stays && (r->flags & SHARD_MOVABLE) == 0) {
             r->flags |= left ? SHARD_TRIED : 0;
             buf_add(&l->log, p, r->bytes);
             *l->last = r;
             l->last = &r->next;
         } else {
             buf_add(bytes, p, r->bytes);
-            *sent += r->bytes;
+            *sent += left ? r->bytes : 0; /* what has left is before what has not */
             *ended_last = r;
             ended_last = &r->next;
         }
@@ -289,7 +296,7 @@ static void greeting_done(struct shard_link *l)
     l->state = LINK_UP;
     l->retry_ms = 0;
     l->reason[0] = '\0';
-    l->progress_ns = clk_mono_ns();
+    l->progress_ns = l->wait_ns = clk_mono_ns();
     loop_timer_stop(l->timer);
     loop_defer(l->pool->loop, &l->flush);
 }
@@ -299,7 +306,7 @@ static void read_ready(struct shard_link *l)
     struct shard_pool *p = l->pool;
     int fd = l->ac->c.fd;
     p->now_ns = clk_mono_ns();
-    l->progress_ns = p->now_ns;
+    l->progress_ns = l->wait_ns = p->now_ns;
     for (unsigned i = 0; i < LINK_READ_MAX; i++) {
         ptrdiff_t n = link_recv_big(l, fd);
         bool fed = n != -2;
@@ -409,15 +416,26 @@ static void on_timer(void *arg)
     }
 }
 
+uint64_t link_waits_since(const struct shard_link *l)
+{
+    /* while it leaves piece by piece, leaving is progress too; what follows it is not: a node that
+     * stands still takes bytes as long as there is room */
+    bool leaving = l->sent < l->first->bytes;
+    return leaving && l->progress_ns > l->wait_ns ? l->progress_ns : l->wait_ns;
+}
+
 void link_tick(struct shard_link *l, uint64_t now_ns)
 {
-    uint64_t limit = l->pool->o.timeout_ms * 1000000u;
+    const struct shard_options *o = &l->pool->o;
+    bool stall = l->channel == SHARD_READS && o->stall_ms != 0;
+    uint64_t limit = (stall ? o->stall_ms : o->timeout_ms) * 1000000u;
     if (l->state != LINK_UP || l->first == NULL || limit == 0) {
         return;
     }
-    uint64_t since = l->progress_ns > l->first->sent_ns ? l->progress_ns : l->first->sent_ns;
+    uint64_t since = link_waits_since(l);
     if (now_ns > since && now_ns - since > limit) {
         l->ep->stats.timeouts++;
+        l->first->flags |= SHARD_STALLED;
         link_lost(l, "the node did not answer in time", false);
     }
 }
@@ -429,13 +447,15 @@ void link_wake(struct shard_link *l)
     }
 }
 
-struct shard_link *link_new(struct shard_pool *p, struct endpoint *ep, uint8_t proto)
+struct shard_link *link_new(struct shard_pool *p, struct endpoint *ep, uint8_t proto,
+                            enum shard_channel channel)
 {
     struct shard_link *l = mem_zalloc(sizeof *l);
     l->magic = LINK_MAGIC;
     l->pool = p;
     l->ep = ep;
     l->proto = proto;
+    l->channel = (uint8_t)channel;
     l->last = &l->first;
     l->flush.fn = on_flush;
     l->timer = loop_timer_new(p->loop, on_timer, l);

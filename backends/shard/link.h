@@ -26,10 +26,12 @@ enum link_state {
 };
 
 struct endpoint;
+#define LINKS 4 /* of an endpoint */
 
 struct shard_link {
     uint32_t magic;
     uint8_t proto;
+    uint8_t channel; /* enum shard_channel */
     uint8_t state;
     uint8_t greetings;  /* replies of the greeting not yet received */
     bool broken;        /* found while replies are delivered: to be torn down afterwards */
@@ -47,7 +49,10 @@ struct shard_link {
     struct buf log;
     size_t sent, mark;
     struct shard_req *first, **last;
-    uint64_t progress_ns; /* bytes went or came, or the first request was committed */
+    uint64_t progress_ns; /* bytes went or came */
+    /* Since when the oldest request waits for bytes of the node: the last came, or it was committed
+     * to an empty log, or had left whole. */
+    uint64_t wait_ns;
     uint64_t retry_ms;
     struct shard_waiter *waiters;
     char reason[160]; /* of being down */
@@ -57,7 +62,7 @@ struct endpoint {
     unsigned index;
     uint16_t port;
     char address[64];
-    struct shard_link *link[2]; /* protocol 2, 3; NULL: never needed */
+    struct shard_link *link[LINKS]; /* [channel * 2 + protocol - 2]; NULL: never needed */
     struct shard_stats stats;
 };
 
@@ -76,13 +81,16 @@ struct shard_pool {
     char *scratch;         /* LINK_READ_BYTES */
 };
 
-struct shard_link *link_new(struct shard_pool *p, struct endpoint *ep, uint8_t proto);
+struct shard_link *link_new(struct shard_pool *p, struct endpoint *ep, uint8_t proto,
+                            enum shard_channel channel);
 void link_free(struct shard_link *l);
 void link_connect(struct shard_link *l);
 /* The connection is of no use any more: closes it, tells the outcome of what cannot be sent again,
  * connects again. retry: reads that were sent may be sent once more. */
 void link_lost(struct shard_link *l, const char *reason, bool retry);
 void link_tick(struct shard_link *l, uint64_t now_ns);
+/* Since when nothing has happened to the oldest open request, of which there must be one. */
+uint64_t link_waits_since(const struct shard_link *l);
 void link_wake(struct shard_link *l);
 
 /* reply.c: what hiredis' reader calls; its privdata is the link. */

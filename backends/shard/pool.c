@@ -15,7 +15,7 @@ static void on_tick(void *arg)
     p->ticking = false;
     uint64_t now = clk_mono_ns();
     for (unsigned i = 0; i < p->count; i++) {
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < LINKS; k++) {
             if (p->ep[i]->link[k] != NULL) {
                 link_tick(p->ep[i]->link[k], now);
             }
@@ -33,7 +33,7 @@ static void on_wake(struct loop_task *task)
     struct shard_pool *p =
         (struct shard_pool *)(void *)((char *)task - offsetof(struct shard_pool, wake));
     for (unsigned i = 0; i < p->count; i++) {
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < LINKS; k++) {
             struct shard_link *l = p->ep[i]->link[k];
             if (l == NULL || buf_used(&l->log) > p->o.link_bytes_max / 2) {
                 continue;
@@ -87,8 +87,9 @@ void shard_pool_free(struct shard_pool *p)
         return;
     }
     for (unsigned i = 0; i < p->count; i++) {
-        link_free(p->ep[i]->link[0]);
-        link_free(p->ep[i]->link[1]);
+        for (int k = 0; k < LINKS; k++) {
+            link_free(p->ep[i]->link[k]);
+        }
         mem_free(p->ep[i]);
     }
     loop_defer_cancel(p->loop, &p->wake);
@@ -126,7 +127,7 @@ void shard_endpoint_move(struct shard_pool *p, unsigned endpoint, const char *ad
     }
     ep->port = port;
     snprintf(ep->address, sizeof ep->address, "%s", address);
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < LINKS; k++) {
         struct shard_link *l = ep->link[k];
         if (l != NULL && l->state == LINK_UP) {
             link_lost(l, "the node moved", true);
@@ -144,16 +145,36 @@ uint64_t shard_now_get(const struct shard_pool *p)
     return p->now_ns;
 }
 
-struct shard_link *shard_link(struct shard_pool *p, unsigned endpoint, uint8_t proto)
+struct shard_link *shard_link_on(struct shard_pool *p, unsigned endpoint, uint8_t proto,
+                                 enum shard_channel channel)
 {
     must_slow(endpoint < p->count && (proto == 2 || proto == 3));
     struct endpoint *ep = p->ep[endpoint];
-    struct shard_link *l = ep->link[proto - 2];
-    if (__builtin_expect(l == NULL, 0)) {
-        l = ep->link[proto - 2] = link_new(p, ep, proto);
-        link_connect(l);
+    struct shard_link **at = &ep->link[(unsigned)channel * 2 + proto - 2];
+    if (__builtin_expect(*at == NULL, 0)) {
+        *at = link_new(p, ep, proto, channel);
+        link_connect(*at);
     }
-    return l;
+    return *at;
+}
+
+struct shard_link *shard_link(struct shard_pool *p, unsigned endpoint, uint8_t proto)
+{
+    return shard_link_on(p, endpoint, proto, SHARD_ANY);
+}
+
+enum shard_health shard_health(const struct shard_link *l)
+{
+    if (l->state != LINK_UP) {
+        return l->state == LINK_DOWN ? SHARD_AWAY : SHARD_COMING;
+    }
+    uint64_t stall_ns = l->pool->o.stall_ms * 1000000u;
+    if (l->first == NULL || stall_ns == 0) {
+        return SHARD_GOOD;
+    }
+    uint64_t since = link_waits_since(l);
+    uint64_t now = l->pool->now_ns;
+    return now > since && now - since > stall_ns ? SHARD_SLOW : SHARD_GOOD;
 }
 
 const char *shard_down(const struct shard_link *l)
@@ -185,6 +206,9 @@ void shard_commit(struct shard_link *l, struct shard_req *r, unsigned flags)
     r->bytes = buf_used(&l->log) - l->mark;
     r->sent_ns = p->now_ns;
     r->flags = (uint8_t)flags;
+    if (l->first == NULL) {
+        l->wait_ns = p->now_ns;
+    }
     *l->last = r;
     l->last = &r->next;
     l->ep->stats.requests++;
@@ -243,7 +267,7 @@ void shard_endpoint_stats(const struct shard_pool *p, unsigned endpoint, struct 
     out->open = out->log_bytes = 0;
     bool used = false;
     bool up = false;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < LINKS; k++) {
         const struct shard_link *l = ep->link[k];
         if (l == NULL) {
             continue;

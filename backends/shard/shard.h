@@ -36,6 +36,11 @@ enum shard_result {
 
 #define SHARD_WRITE 1u /* may change something: never sent twice */
 #define SHARD_TRIED 2u /* (private) a read that was sent again after its link broke */
+/* It may be executed by another endpoint too: when the link breaks it ends at once as SHARD_FAILED
+ * (or SHARD_UNKNOWN) instead of being sent again by the link itself. */
+#define SHARD_MOVABLE 4u
+/* Set by the link before done: it was the oldest request of a link that stood still. */
+#define SHARD_STALLED 8u
 
 /* One request under way: embed it. The pool owns the fields from shard_commit until done. */
 struct shard_req {
@@ -52,6 +57,7 @@ typedef void (*shard_done_fn)(struct shard_req *r, enum shard_result result, str
 
 struct shard_options {
     uint64_t timeout_ms;         /* without any progress while requests are open; 0: none */
+    uint64_t stall_ms;           /* the same for links of reads, and SHARD_SLOW; 0: none */
     uint64_t connect_timeout_ms; /* of connecting and of the first words */
     uint64_t retry_max_ms;       /* longest pause between attempts to connect */
     uint64_t link_bytes_max;     /* a link with more in its log is full (shard_full) */
@@ -82,6 +88,23 @@ uint64_t shard_now_get(const struct shard_pool *p);
 /* The link to an endpoint that speaks proto (2 or 3); connecting starts if it was never used. */
 struct shard_link *shard_link(struct shard_pool *p, unsigned endpoint, uint8_t proto);
 
+/* Two links to an endpoint, so that reads need not wait behind writes: */
+enum shard_channel {
+    SHARD_ANY,  /* for all requests: that of shard_link */
+    SHARD_READS /* only for reads: breaking it harms nobody, so it is given up after stall_ms */
+};
+struct shard_link *shard_link_on(struct shard_pool *p, unsigned endpoint, uint8_t proto,
+                                 enum shard_channel channel);
+
+/* How soon an answer can be hoped for; better ones first. */
+enum shard_health {
+    SHARD_GOOD,
+    SHARD_SLOW,   /* connected, but nothing has come for stall_ms although requests are open */
+    SHARD_COMING, /* being connected: requests wait for it */
+    SHARD_AWAY    /* shard_down says why */
+};
+enum shard_health shard_health(const struct shard_link *l);
+
 /* Why a request cannot be sent now: NULL if it can; otherwise the node cannot be reached and this
  * is the reason, in words for the client. */
 const char *shard_down(const struct shard_link *l);
@@ -89,7 +112,8 @@ const char *shard_down(const struct shard_link *l);
 bool shard_full(const struct shard_link *l);
 
 /* Appending a request: write it, whole, to the buffer that shard_begin returns, then commit.
- * Between the two no other function of the pool may be called. flags: SHARD_WRITE or 0. */
+ * Between the two no other function of the pool may be called. flags: SHARD_WRITE, SHARD_MOVABLE.
+ */
 struct buf *shard_begin(struct shard_link *l);
 void shard_commit(struct shard_link *l, struct shard_req *r, unsigned flags);
 /* From inside done: sends a request that was not executed to another link. request: what done got.

@@ -81,7 +81,8 @@ static void a_cursor_walks_through_all_endpoints(void **state)
     struct buf out = {0};
 
     /* in the middle of endpoint 2 of 4 */
-    assert_true(compose_scan(&out, SPAN_LIT("*2\r\n$2\r\n17\r\n*1\r\n$1\r\nk\r\n"), 2, 4));
+    assert_true(compose_scan(&out, SPAN_LIT("*2\r\n$2\r\n17\r\n*1\r\n$1\r\nk\r\n"),
+                             &(struct scan_at){2, 4, 0}));
     char want[64];
     char n[24];
     snprintf(n, sizeof n, "%llu", (17ull << 12) + 2);
@@ -89,15 +90,18 @@ static void a_cursor_walks_through_all_endpoints(void **state)
     assert_bytes(&out, want);
 
     /* endpoint 2 is done */
-    assert_true(compose_scan(&out, SPAN_LIT("*2\r\n$1\r\n0\r\n*0\r\n"), 2, 4));
+    assert_true(
+        compose_scan(&out, SPAN_LIT("*2\r\n$1\r\n0\r\n*0\r\n"), &(struct scan_at){2, 4, 0}));
     assert_bytes(&out, "*2\r\n$1\r\n3\r\n*0\r\n");
 
     /* the last is done */
-    assert_true(compose_scan(&out, SPAN_LIT("*2\r\n$1\r\n0\r\n*0\r\n"), 3, 4));
+    assert_true(
+        compose_scan(&out, SPAN_LIT("*2\r\n$1\r\n0\r\n*0\r\n"), &(struct scan_at){3, 4, 0}));
     assert_bytes(&out, "*2\r\n$1\r\n0\r\n*0\r\n");
 
     /* one that does not exist */
-    assert_true(compose_scan(&out, SPAN_LIT("*2\r\n$2\r\n17\r\n*0\r\n"), 4, 4));
+    assert_true(
+        compose_scan(&out, SPAN_LIT("*2\r\n$2\r\n17\r\n*0\r\n"), &(struct scan_at){4, 4, 0}));
     assert_bytes(&out, "*2\r\n$1\r\n0\r\n*0\r\n");
 }
 
@@ -105,10 +109,11 @@ static void cursors_come_apart_as_they_were_joined(void **state)
 {
     (void)state;
     const unsigned endpoints[] = {0, 1, 77, 4095};
-    const uint64_t nodes[] = {0, 1, 4096, (uint64_t)1 << 48, CURSOR_NODE_MAX};
+    const uint64_t nodes[] = {0, 1, 4096, (uint64_t)1 << 47, CURSOR_NODE_MAX};
     for (size_t i = 0; i < 4; i++) {
         for (size_t k = 0; k < 5; k++) {
-            uint64_t c = cursor_join(endpoints[i], nodes[k]);
+            uint64_t c = cursor_join(endpoints[i], nodes[k], endpoints[i] % 16);
+            assert_int_equal(cursor_replica(c), endpoints[i] % 16);
             assert_int_equal(cursor_partition(c), endpoints[i]);
             assert_true(cursor_node(c) == nodes[k]);
         }
@@ -120,11 +125,14 @@ static void a_cursor_that_does_not_fit_is_refused(void **state)
     (void)state;
     struct buf out = {0};
 
-    assert_false(compose_scan(&out, SPAN_LIT("*2\r\n$19\r\n9223372036854775807\r\n*0\r\n"), 0, 4));
-    assert_false(compose_scan(&out, SPAN_LIT("*2\r\n$1\r\nx\r\n*0\r\n"), 0, 4));
-    assert_false(compose_scan(&out, SPAN_LIT("*3\r\n$1\r\n0\r\n*0\r\n"), 0, 4));
-    assert_false(compose_scan(&out, SPAN_LIT("*2\r\n:0\r\n*0\r\n"), 0, 4));
-    assert_false(compose_scan(&out, SPAN_LIT(""), 0, 4));
+    assert_false(compose_scan(&out, SPAN_LIT("*2\r\n$19\r\n9223372036854775807\r\n*0\r\n"),
+                              &(struct scan_at){0, 4, 0}));
+    assert_false(
+        compose_scan(&out, SPAN_LIT("*2\r\n$1\r\nx\r\n*0\r\n"), &(struct scan_at){0, 4, 0}));
+    assert_false(
+        compose_scan(&out, SPAN_LIT("*3\r\n$1\r\n0\r\n*0\r\n"), &(struct scan_at){0, 4, 0}));
+    assert_false(compose_scan(&out, SPAN_LIT("*2\r\n:0\r\n*0\r\n"), &(struct scan_at){0, 4, 0}));
+    assert_false(compose_scan(&out, SPAN_LIT(""), &(struct scan_at){0, 4, 0}));
 
     assert_int_equal(buf_used(&out), 0);
 }
