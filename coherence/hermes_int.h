@@ -9,6 +9,7 @@
 #include "common/must.h"
 
 #define NIL UINT32_MAX
+#define ASKED_SLOTS 64u
 
 /* Who has ACKed an INV, in which epoch, and the largest ts they held (H3). */
 struct round {
@@ -78,7 +79,8 @@ struct transfer {
     uint64_t cursor, nonce;
     uint64_t got; /* bits: items of this slice */
     uint64_t deadline;
-    uint32_t turn; /* which donor next */
+    uint32_t turn;   /* which donor next */
+    uint32_t answer; /* which answer of the donor the items counted belong to */
 };
 
 struct hermes {
@@ -108,6 +110,10 @@ struct hermes {
     struct grant grants[HERMES_GRANTS_MAX];
     uint64_t nonce;
     struct transfer pull;
+    uint32_t answers; /* given as a donor; 24 bits */
+    struct {
+        uint64_t what, at;
+    } asked[ASKED_SLOTS];      /* bases fetched lately */
     struct hermes_outbox *out; /* during a step */
     uint64_t marks[HERMES_MARK_COUNT];
 };

@@ -48,6 +48,23 @@ static void store_update(struct hermes *h, struct record *r, const struct hermes
     }
 }
 
+/* The answer to GET brings the INV again. Should that still not be enough, asking at once would go
+ * round and round at the speed of the network: the next one waits for the INV to be sent by timer.
+ */
+static void fetch_base(struct hermes *h, const struct record *r, const struct hermes_update *u,
+                       uint32_t from)
+{
+    uint64_t what = r->key.hash ^ u->ts;
+    uint32_t slot = (uint32_t)((what ^ what >> 20 ^ what >> 40) % ASKED_SLOTS);
+    if (h->asked[slot].what == what && h->now < h->asked[slot].at + h->limits.resend_ns / 2) {
+        return;
+    }
+    h->asked[slot].what = what;
+    h->asked[slot].at = h->now;
+    mark(h, HERMES_MARK_BASE_FETCHED, &r->key, u->ts, u->base);
+    ask(h, &r->key, r, from);
+}
+
 static void inv_larger(struct hermes *h, struct record *r, const struct hermes_msg *m,
                        bool transferred)
 {
@@ -61,8 +78,7 @@ static void inv_larger(struct hermes *h, struct record *r, const struct hermes_m
             mark(h, HERMES_MARK_IMPOSSIBLE, &r->key, u.ts, c.ts);
             send_key(h, MSG_HERMES_NACK, from, &r->key, u.ts, c.ts);
         } else { /* H2: first the base; the answer brings the update again */
-            mark(h, HERMES_MARK_BASE_FETCHED, &r->key, u.ts, u.base);
-            ask(h, &r->key, r, from);
+            fetch_base(h, r, &u, from);
         }
         return;
     }

@@ -312,8 +312,12 @@ bool key_base_held(const struct hermes *h, const struct hermes_key *key,
     if (ts_id(base) == 0 && ts_version(m->ts) <= ts_version(base)) {
         return true;
     }
-    uint64_t floor = h->slots[key->slot].floor;
-    return h->caught_up && ts_version(base) <= floor && ts_version(m->ts) <= floor;
+    uint64_t floor = h->caught_up ? h->slots[key->slot].floor : 0;
+    if (ts_id(m->ts) == 0 &&
+        ts_version(m->ts) > floor) { /* a learner that was told a floor's name for this key */
+        floor = ts_version(m->ts);
+    }
+    return ts_version(base) <= floor && ts_version(m->ts) <= floor;
 }
 
 /* ---- states ---- */

@@ -9,7 +9,11 @@
  * the largest ts wins.
  *
  * The donor is a member that has installed the learner's epoch, since messages of other epochs are
- * not acted on: so every update that commits after the slice was sent needed the learner's ACK. */
+ * not acted on: so every update that commits after the slice was sent needed the learner's ACK.
+ *
+ * A PULL that arrives twice is answered twice, and the donor may have changed in between, so that
+ * the numbers mean other keys: seq is the number of the answer (24 bits) and of the item in it (8
+ * bits), and items of different answers are never counted together. */
 #include "coherence/hermes_int.h"
 
 #define CURSOR_KEYS (UINT64_C(1) << 63)
@@ -63,11 +67,16 @@ void transfer_timer(struct hermes *h)
 
 /* ---- donor ---- */
 
+static uint32_t numbered(const struct hermes *h, uint32_t item)
+{
+    return h->answers << 8 | item;
+}
+
 static void send_end(struct hermes *h, const struct hermes_msg *m, uint32_t count, uint64_t cursor)
 {
     struct hermes_msg *end = send_to(h, MSG_HERMES_PULL_END, mask_of(h, m->sender));
     end->nonce = m->nonce;
-    end->seq = count;
+    end->seq = numbered(h, count);
     end->cursor = cursor;
 }
 
@@ -82,7 +91,7 @@ static void send_slots(struct hermes *h, const struct hermes_msg *m)
         }
         struct hermes_msg *s = send_to(h, MSG_HERMES_PULL_SLOT, mask_of(h, m->sender));
         s->nonce = m->nonce;
-        s->seq = count++;
+        s->seq = numbered(h, count++);
         s->slot = (uint16_t)slot;
         s->version = h->slots[slot].floor;
         s->generation = h->slots[slot].generation;
@@ -98,7 +107,7 @@ static void send_item(struct hermes *h, const struct hermes_msg *m, const struct
     uint32_t to = mask_of(h, m->sender);
     struct hermes_msg *v = send_to(h, MSG_HERMES_PULL_VALUE, to);
     v->nonce = m->nonce;
-    v->seq = (*count)++;
+    v->seq = numbered(h, (*count)++);
     v->key = *key;
     v->ts = c.ts;
     v->flags = (uint8_t)((c.live ? MSG_FLAG_LIVE : 0u) | (c.hot ? MSG_FLAG_HOT : 0u));
@@ -109,7 +118,7 @@ static void send_item(struct hermes *h, const struct hermes_msg *m, const struct
         struct hermes_msg *p = &h->out->out[h->out->count - 1].u.msg;
         p->kind = MSG_HERMES_PULL_INV;
         p->nonce = m->nonce;
-        p->seq = (*count)++;
+        p->seq = numbered(h, (*count)++);
     }
 }
 
@@ -118,6 +127,7 @@ void on_pull(struct hermes *h, const struct hermes_msg *m)
     if (!view_is_member(&h->view, h->id) || !h->caught_up) {
         return;
     }
+    h->answers = (h->answers + 1) & 0xFFFFFF;
     if ((m->cursor & CURSOR_KEYS) == 0) {
         send_slots(h, m);
         return;
@@ -138,12 +148,22 @@ void on_pull(struct hermes *h, const struct hermes_msg *m)
 /* Is it part of the slice I am waiting for? Counts it. */
 static bool expected(struct hermes *h, const struct hermes_msg *m)
 {
-    return h->pull.wanted && m->nonce == h->pull.nonce && m->seq < 64;
+    struct transfer *t = &h->pull;
+    if (!t->wanted || m->nonce != t->nonce || (m->seq & 0xFF) > 64) {
+        return false;
+    }
+    if (t->answer != m->seq >> 8) { /* another answer: from the beginning */
+        t->answer = m->seq >> 8;
+        t->got = 0;
+    }
+    return true;
 }
 
 static void got(struct hermes *h, const struct hermes_msg *m)
 {
-    h->pull.got |= UINT64_C(1) << m->seq;
+    if ((m->seq & 0xFF) < 64) {
+        h->pull.got |= UINT64_C(1) << (m->seq & 0xFF);
+    }
 }
 
 void on_pull_slot(struct hermes *h, const struct hermes_msg *m)
@@ -194,15 +214,16 @@ enum err on_pull_inv(struct hermes *h, const struct hermes_msg *m)
 void on_pull_end(struct hermes *h, const struct hermes_msg *m)
 {
     struct transfer *t = &h->pull;
-    if (!t->wanted || m->nonce != t->nonce || m->seq > 64) {
+    if (!expected(h, m)) {
         return;
     }
-    uint64_t all = m->seq == 64 ? UINT64_MAX : (UINT64_C(1) << m->seq) - 1;
+    uint32_t count = m->seq & 0xFF;
+    uint64_t all = count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
     if ((t->got & all) != all) {
         t->deadline = h->now + jitter(h, h->limits.resend_ns); /* something of it was lost */
         return;
     }
-    mark(h, HERMES_MARK_PULL_SLICE_DONE, NULL, t->cursor, m->seq);
+    mark(h, HERMES_MARK_PULL_SLICE_DONE, NULL, t->cursor, count);
     t->cursor = m->cursor;
     if (t->cursor != 0) {
         pull(h);

@@ -59,8 +59,9 @@ struct hermes_key {
     X(PULL_VALUE, NONCE | SEQ | KEY | TS | FLAGS | GENERATION |                                    \
                       PAYLOAD) /* as VALUE, number seq of the slice */                             \
     X(PULL_INV, NONCE | SEQ | KEY | TS | BASE | OWNER | FLAGS | GENERATION | NOW |                 \
-                    PAYLOAD)          /* pending at the donor */                                   \
-    X(PULL_END, NONCE | SEQ | CURSOR) /* seq: how many there were; cursor 0: the last */
+                    PAYLOAD) /* pending at the donor */                                            \
+    X(PULL_END,                                                                                    \
+      NONCE | SEQ | CURSOR) /* seq: how many there were (lower 8 bits); cursor 0: the last */
 
 enum msg_field {
     MSG_F_NONCE = 1 << 0,
