@@ -8,6 +8,7 @@
 
 #include "backends/cmd/config.h"
 #include "backends/cmd/generic_cmds.h"
+#include "backends/cmd/value.h"
 #include "backends/types/object.h"
 #include "common/num.h"
 
@@ -37,6 +38,23 @@ static uint64_t crc64(const char *p, size_t len)
     return ~c;
 }
 
+void value_encode(const struct entry *e, struct buf *out)
+{
+    size_t start = buf_used(out);
+    char head[HEAD_BYTES] = {DUMP_VERSION, (char)entry_type(e)};
+    buf_add(out, head, sizeof head);
+    if (entry_type(e) == VAL_STRING) {
+        char enc = (char)entry_enc(e);
+        struct span value = entry_string(e);
+        buf_add(out, &enc, 1);
+        buf_add(out, value.p, value.len);
+    } else {
+        object_ops(entry_type(e))->dump(entry_object(e), out);
+    }
+    uint64_t crc = htole64(crc64(buf_head(out) + start, buf_used(out) - start));
+    buf_add(out, &crc, sizeof crc);
+}
+
 void dump_command(struct cmd_ctx *c)
 {
     struct entry *e = cmd_lookup(c, c->argv[1]);
@@ -45,18 +63,7 @@ void dump_command(struct cmd_ctx *c)
         return;
     }
     struct buf b = {0};
-    char head[HEAD_BYTES] = {DUMP_VERSION, (char)entry_type(e)};
-    buf_add(&b, head, sizeof head);
-    if (entry_type(e) == VAL_STRING) {
-        char enc = (char)entry_enc(e);
-        struct span value = entry_string(e);
-        buf_add(&b, &enc, 1);
-        buf_add(&b, value.p, value.len);
-    } else {
-        object_ops(entry_type(e))->dump(entry_object(e), &b);
-    }
-    uint64_t crc = htole64(crc64(b.p, b.len));
-    buf_add(&b, &crc, sizeof crc);
+    value_encode(e, &b);
     resp_bulk(c->out, b.p, b.len);
     buf_free(&b);
 }
@@ -108,9 +115,8 @@ struct payload {
     void *object;
 };
 
-/* Checks and, for collections, loads; answers an error and returns false if the bytes are no good.
- */
-static bool read_payload(struct cmd_ctx *c, struct span in, struct payload *out)
+/* Checks and, for collections, loads. NULL, or what is wrong with the bytes, in RESTORE's words. */
+static const char *read_payload(struct store *store, struct span in, struct payload *out)
 {
     uint64_t crc = 0;
     if (in.len >= HEAD_BYTES + CRC_BYTES) {
@@ -118,8 +124,7 @@ static bool read_payload(struct cmd_ctx *c, struct span in, struct payload *out)
     }
     if (in.len < HEAD_BYTES + CRC_BYTES || in.p[0] != DUMP_VERSION ||
         le64toh(crc) != crc64(in.p, in.len - CRC_BYTES)) {
-        resp_error(c->out, "ERR DUMP payload version or checksum are wrong");
-        return false;
+        return "ERR DUMP payload version or checksum are wrong";
     }
     unsigned type = (unsigned char)in.p[1];
     struct span body = span_of(in.p + HEAD_BYTES, in.len - HEAD_BYTES - CRC_BYTES);
@@ -129,21 +134,37 @@ static bool read_payload(struct cmd_ctx *c, struct span in, struct payload *out)
         out->bytes = span_of(body.p + 1, body.len - 1);
         int64_t n = 0;
         if (out->enc != STR_INT || num_parse_i64(out->bytes, &n)) {
-            return true;
+            return NULL;
         }
     } else if (type < VAL_TOMBSTONE && type != VAL_STRING) {
         const struct object_ops *ops = object_ops((enum val_type)type);
         size_t used = 0;
         out->object = ops == NULL ? NULL : ops->load(body.p, body.len, &used);
         if (out->object != NULL && used == body.len) {
-            return true;
+            return NULL;
         }
         if (out->object != NULL) {
-            store_lazy_add(c->store, (enum val_type)type, out->object);
+            store_lazy_add(store, (enum val_type)type, out->object);
         }
     }
-    resp_error(c->out, "ERR Bad data format");
-    return false;
+    return "ERR Bad data format";
+}
+
+static struct entry *put(struct store *s, struct entry *e, struct span key, const struct payload *p,
+                         uint64_t expire_ms)
+{
+    if (p->object == NULL) {
+        struct string_value v = {.bytes = p->bytes, .enc = p->enc, .expire_ms = expire_ms};
+        return store_put_string_expire(s, e, key, v);
+    }
+    e = store_put_object(s, e, key, p->type, p->object);
+    return store_set_expire(s, e, expire_ms);
+}
+
+struct entry *value_install(struct store *s, struct entry *e, struct span key, struct span bytes)
+{
+    struct payload p;
+    return read_payload(s, bytes, &p) == NULL ? put(s, e, key, &p, 0) : NULL;
 }
 
 void restore_command(struct cmd_ctx *c)
@@ -165,20 +186,16 @@ void restore_command(struct cmd_ctx *c)
         return;
     }
     struct payload p;
-    if (!read_payload(c, c->argv[3], &p)) {
+    const char *wrong = read_payload(c->store, c->argv[3], &p);
+    if (wrong != NULL) {
+        resp_error(c->out, wrong);
         return;
     }
     uint64_t expire_ms = (uint64_t)o.ttl + (o.ttl != 0 && !o.absttl ? c->now_ms : 0);
     if (expire_ms > INT64_MAX) {
         expire_ms = INT64_MAX;
     }
-    if (p.object == NULL) {
-        struct string_value v = {.bytes = p.bytes, .enc = p.enc, .expire_ms = expire_ms};
-        e = store_put_string_expire(c->store, e, c->argv[1], v);
-    } else {
-        e = store_put_object(c->store, e, c->argv[1], p.type, p.object);
-        e = store_set_expire(c->store, e, expire_ms);
-    }
+    e = put(c->store, e, c->argv[1], &p, expire_ms);
     entry_set_access(c->store, e, o.idle, (int)o.freq, c->now_ms);
     if (expire_ms != 0 && expire_ms <= c->now_ms) {
         store_delete(c->store, e);

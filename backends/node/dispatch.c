@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/node/node.h"
+#include "backends/node/replica.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
@@ -121,6 +122,15 @@ static bool run(struct node_worker *nw, const struct request *r, const struct ad
     return true;
 }
 
+/* The node's own words: without the room for a wrapping. */
+static void unwrap(struct resp_out *out, size_t start, size_t mark)
+{
+    size_t len = buf_used(out->b) - mark;
+    char *head = buf_head(out->b) + start;
+    memmove(head, head + (mark - start), len);
+    out->b->len = out->b->head + start + len;
+}
+
 static void run_measured(struct node_worker *nw, const struct request *r, const struct admitted *a,
                          struct resp_out *out)
 {
@@ -136,10 +146,7 @@ static void run_measured(struct node_worker *nw, const struct request *r, const 
     } else if (is_link && wrapped) {
         node_wrap_end(nw, out, start);
     } else if (is_link) {
-        size_t len = buf_used(out->b) - mark;
-        char *head = buf_head(out->b) + start;
-        memmove(head, head + (mark - start), len);
-        out->b->len = out->b->head + start + len;
+        unwrap(out, start, mark);
     }
     if (__builtin_expect((a->cmd->flags & CMD_FAST) == 0, 0)) {
         nw->now_ms = clk_wall_ms(); /* it may have taken long */
@@ -147,6 +154,81 @@ static void run_measured(struct node_worker *nw, const struct request *r, const 
 }
 
 enum taken { TAKEN, TAKEN_LAST, NOT_TAKEN };
+
+/* ---- a replica: the reply may come later, and whatever is behind it then waits its turn ---- */
+
+static enum taken full(struct node_worker *nw, const struct request *r)
+{
+    if (r->ns->first_slot == NULL) { /* else its own replies wake it */
+        if (nw->waiting_count == nw->waiting_cap) {
+            nw->waiting_cap = nw->waiting_cap == 0 ? 64 : nw->waiting_cap * 2;
+            nw->waiting = mem_realloc(nw->waiting, nw->waiting_cap * sizeof *nw->waiting);
+        }
+        nw->waiting[nw->waiting_count++] = r->ns->s.id;
+    }
+    return NOT_TAKEN;
+}
+
+void node_resume_waiting(struct node_worker *nw)
+{
+    uint32_t n = nw->waiting_count;
+    nw->waiting_count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct session *s = session_by_id(nw->w, nw->waiting[i]);
+        if (s != NULL && s->c.paused) {
+            conn_resume(&s->c);
+        }
+    }
+}
+
+static enum taken take_replicated(struct node_worker *nw, const struct request *r,
+                                  const struct admitted *a, struct resp_out *conn_out)
+{
+    struct session *s = &r->ns->s;
+    bool is_link = r->ns->link_proto != 0;
+    const struct span *argv = is_link ? r->argv : inner_argv(nw, a->cmd, r->db, r->argv, r->argc);
+    struct replica_request q = {r->ns, a, argv, r->argc, r->db};
+    if (r->ns->first_slot == NULL && replica_reads_now(nw, &q)) {
+        run_measured(nw, r, a, conn_out);
+        return TAKEN;
+    }
+    /* Not into the connection's output: a reply that comes later may come before this returns. */
+    struct resp_out out = {&nw->reply_scratch, conn_out->proto};
+    buf_consume(out.b, buf_used(out.b));
+    size_t start = is_link ? node_wrap_begin(nw, &out) : 0;
+    size_t mark = buf_used(out.b);
+    enum replica_taken taken = REPLICA_CONTROL;
+    if (node_slots_check(nw, a->cmd, argv, r->argc, &out)) {
+        if (nw->memory_max != 0 && !node_make_room(nw) && (a->cmd->flags & CMD_DENYOOM) != 0) {
+            nw->count[NODE_OOM]++;
+            resp_error(&out, "OOM command not allowed when used memory > 'maxmemory'.");
+            taken = REPLICA_DONE;
+        } else {
+            taken = replica_serve(nw, &q, &out);
+        }
+    }
+    if (taken == REPLICA_FULL) {
+        return full(nw, r);
+    }
+    if (taken == REPLICA_LATER) {
+        return TAKEN;
+    }
+    if (buf_used(out.b) > mark && buf_head(out.b)[mark] == '-') {
+        session_failed(nw->w, a->count, span_of(buf_head(out.b) + mark, buf_used(out.b) - mark));
+    }
+    if (is_link && taken == REPLICA_DONE) {
+        node_wrap_end(nw, &out, start);
+    } else if (is_link) {
+        unwrap(&out, start, mark);
+    }
+    struct reply_slot *slot = replies_add(r->ns);
+    slot->silent = a->silent;
+    slot->count = a->count;
+    slot->start_ns = session_now(s);
+    buf_add(&slot->bytes, buf_head(out.b), buf_used(out.b));
+    replies_done(nw, slot);
+    return TAKEN;
+}
 
 static enum taken take_local(struct node_worker *nw, const struct request *r,
                              const struct admitted *a, struct resp_out *out)
@@ -182,6 +264,14 @@ static enum taken take(struct node_worker *nw, struct request *r, struct resp_ou
                              span_is(r->argv[0], "halcyon"),
                          0)) {
         bool is_db = r->ns->link_proto != 0 && r->argc >= 2 && span_is(r->argv[1], "db");
+        if (!is_db && r->ns->first_slot != NULL) {
+            return NOT_TAKEN; /* when what is open has been answered */
+        }
+        if (!is_db && r->argc >= 2 &&
+            (span_is(r->argv[1], "view") || span_is(r->argv[1], "lease"))) {
+            replica_command(nw, r->argv, r->argc, out);
+            return TAKEN;
+        }
         if (!is_db) {
             node_link_open(r->ns, r->argv, r->argc, out);
             return TAKEN;
@@ -193,9 +283,15 @@ static enum taken take(struct node_worker *nw, struct request *r, struct resp_ou
     struct admitted a;
     switch (session_admit(&r->ns->s, r->argv, r->argc, &a)) {
     case ADMIT_DISPATCH:
+        if (nw->replica != NULL) {
+            return take_replicated(nw, r, &a, out);
+        }
         run_measured(nw, r, &a, out);
         return TAKEN;
     case ADMIT_LOCAL:
+        if (r->ns->first_slot != NULL) {
+            return NOT_TAKEN;
+        }
         return take_local(nw, r, &a, out);
     case ADMIT_WAIT:
         return NOT_TAKEN;
@@ -207,6 +303,9 @@ size_t node_batch(struct session *s, const struct conn_req *reqs, size_t n)
 {
     struct node_worker *nw = node_worker_of(s);
     nw->now_ms = clk_wall_ms();
+    if (nw->replica != NULL) {
+        replica_batch(nw);
+    }
     if (n > 1) {
         prefetch(nw, reqs, n);
     }
@@ -225,6 +324,8 @@ size_t node_batch(struct session *s, const struct conn_req *reqs, size_t n)
     if (store_lazy_pending(nw->store) != 0) {
         node_cron_hurry(nw);
     }
-    session_flushed(s);
+    if (((struct node_session *)(void *)s)->first_slot == NULL) {
+        session_flushed(s);
+    }
     return done;
 }

@@ -3,6 +3,7 @@
  * All of it is done in slices of well under a millisecond, so that the worker is never away from
  * its clients for long; what is left is taken up again a millisecond or two later. */
 #include "backends/node/node.h"
+#include "backends/node/replica.h"
 
 #include "common/clock.h"
 #include "common/mem.h"
@@ -37,8 +38,16 @@ static bool evict(struct node_worker *nw, uint64_t budget_ns)
             if (e == NULL) {
                 return false;
             }
-            store_delete(nw->store, e);
             nw->stats.evicted_keys++;
+            if (nw->replica != NULL) {
+                replica_evict(nw, e); /* gone when the other replicas know */
+                if (i >= EVICTIONS_PER_LOOK) {
+                    node_cron_hurry(nw);
+                    return true;
+                }
+            } else {
+                store_delete(nw->store, e);
+            }
         }
         if (i % EVICTIONS_PER_LOOK == EVICTIONS_PER_LOOK - 1 && clk_mono_ns() > end_ns) {
             node_cron_hurry(nw);
@@ -62,6 +71,11 @@ static bool expire_some(struct node_worker *nw, unsigned effort)
     size_t samples = EXPIRE_SAMPLES * effort < EXPIRE_MAX ? EXPIRE_SAMPLES * effort : EXPIRE_MAX;
     bool worth = false;
     size_t n = store_sample_expired(nw->store, nw->now_ms, samples, found, EXPIRE_MAX, &worth);
+    if (nw->replica != NULL) {
+        /* One operation may delete the entry of another in `found`: keys are looked up again. */
+        replica_expire_all(nw, found, n);
+        return false;
+    }
     for (size_t i = 0; i < n; i++) {
         store_delete(nw->store, found[i]);
     }
@@ -89,6 +103,9 @@ static void on_cron(void *arg)
     uint64_t end_ns = clk_mono_ns() + SLICE_NS * (uint64_t)effort;
     nw->now_ms = clk_wall_ms();
     bool more = false;
+    if (nw->replica != NULL) {
+        replica_cron(nw);
+    }
     do {
         more = expire_some(nw, effort);
     } while (more && clk_mono_ns() < end_ns);

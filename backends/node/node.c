@@ -1,5 +1,6 @@
 /* halcyon-node as a server: what server_main (backends/server) asks of a daemon. */
 #include "backends/node/node.h"
+#include "backends/node/replica.h"
 
 #include <sys/random.h>
 
@@ -133,13 +134,22 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     configure(w);
     node_slots_build(nw);
     node_cron_start(nw);
-    return OK;
+    bool replicated = nw->map != NULL && nw->map->shards[node->self->shard].node_count > 1;
+    const struct node_settings *set = w->settings;
+    return replicated || (nw->map != NULL && set->membership == NODE_MEMBERSHIP_INJECTED)
+               ? replica_start(nw, why)
+               : OK;
 }
 
 static void worker_stop(struct worker *w)
 {
     struct node_worker *nw = w->data;
     node_cron_stop(nw);
+    loop_defer_cancel(w->loop, &nw->again_task);
+    loop_defer_cancel(w->loop, &nw->flush_task);
+    replica_stop(nw);
+    mem_free(nw->waiting);
+    buf_free(&nw->reply_scratch);
     store_free(nw->store);
     cluster_map_drop(nw->map);
     buf_free(&nw->inner_keys);
@@ -152,7 +162,8 @@ static void worker_stop(struct worker *w)
 
 static void on_close(struct session *s)
 {
-    const struct node_session *ns = (const struct node_session *)(const void *)s;
+    struct node_session *ns = (struct node_session *)(void *)s;
+    replies_close(ns);
     if (ns->link_proto != 0) {
         node_worker_of(s)->count[NODE_LINKS]--;
     }
@@ -181,10 +192,35 @@ static void info_add(struct worker *w, struct info_sum *sum)
     for (unsigned i = 0; i < NODE_COUNTS; i++) {
         sum->own[i] += nw->count[i];
     }
+    if (nw->replica != NULL) {
+        const struct replica_counts *c = replica_counts(nw);
+        unsigned i = NODE_COUNTS;
+#define X(name) sum->own[i++] += c->name;
+        REPLICA_COUNTS(X)
+#undef X
+    }
+}
+
+static void info_hermes(struct worker *w, const struct info_sum *sum, struct info_out *o)
+{
+    const struct node_worker *nw = w->data;
+    if (nw->replica == NULL || !info_section(o, "Hermes")) {
+        return;
+    }
+    char line[256];
+    replica_describe(nw, line, sizeof line);
+    info_field(o, "hermes_replica", "%s", line); /* of the worker that was asked */
+    replica_describe_peers(nw, line, sizeof line);
+    info_field(o, "hermes_transport", "%s", line);
+    unsigned i = NODE_COUNTS;
+#define X(name) info_field(o, "hermes_" #name, "%llu", (unsigned long long)sum->own[i++]);
+    REPLICA_COUNTS(X)
+#undef X
 }
 
 static void info_own(struct worker *w, const struct info_sum *sum, struct info_out *o)
 {
+    info_hermes(w, sum, o);
     if (!info_section(o, "Node")) {
         return;
     }
@@ -203,6 +239,11 @@ static void info_own(struct worker *w, const struct info_sum *sum, struct info_o
     info_field(o, "node_moved", "%llu", (unsigned long long)sum->own[NODE_MOVED]);
     info_field(o, "node_oom_errors", "%llu", (unsigned long long)sum->own[NODE_OOM]);
     info_field(o, "node_tombstones", "%llu", (unsigned long long)sum->own[NODE_TOMBSTONES]);
+}
+
+static bool has_pending(const struct session *s)
+{
+    return ((const struct node_session *)(const void *)s)->first_slot != NULL;
 }
 
 static void reset_stats(struct worker *w)
@@ -242,6 +283,7 @@ int node_main(int argc, char **argv)
         .configured = configured,
         .on_batch = node_batch,
         .on_close = on_close,
+        .has_pending = has_pending,
         .info_add = info_add,
         .info_own = info_own,
         .reset_stats = reset_stats,

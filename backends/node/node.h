@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "backends/cmd/cmd.h"
+#include "backends/node/replies.h"
 #include "backends/cmd/config.h"
 #include "backends/cmd/stats.h"
 #include "backends/node/settings.h"
@@ -35,6 +36,7 @@ struct node_worker {
     struct worker *w;
     struct node *node;
     struct cluster_map *map; /* held */
+    struct replica *replica; /* NULL: the only node of its shard */
     struct store *store;
     struct cmd_stats stats;
     struct cmd_config config;
@@ -54,16 +56,26 @@ struct node_worker {
     struct buf inner_keys;    /* keys with a database prefix */
     struct span *inner_argv;  /* and the arguments they are part of */
     uint32_t inner_cap;
+    /* a replica's: see replica_serve.c */
+    uint64_t boot_ns; /* clk_boot_ns after the present batch was read */
+    bool may_read;
+    struct rop *again;
+    struct loop_task again_task, flush_task;
+    uint64_t *waiting; /* ids of sessions whose request found no room */
+    uint32_t waiting_count, waiting_cap;
+    struct buf reply_scratch;
     unsigned wrap_digits;     /* of the length of the last wrapped reply: the best guess for the next */
 };
 
 struct node_session {
     struct session s;   /* first */
+    struct reply_slot *first_slot, *last_slot; /* replies that come later, and what is behind them */
     uint8_t link_proto; /* 2 or 3: a proxy's link (docs/architecture.md); 0: anybody else */
 };
 
 /* dispatch.c */
 size_t node_batch(struct session *s, const struct conn_req *reqs, size_t n); /* as server_ops.on_batch */
+void node_resume_waiting(struct node_worker *nw); /* there is room for operations again */
 
 /* slots.c: which worker serves a request */
 void node_slots_build(struct node_worker *nw);

@@ -2,6 +2,7 @@
 #include "backends/node/settings.h"
 
 #include "backends/store/store.h"
+#include "rdma/transport.h"
 
 static const struct cfg_enum policies[] = {{"volatile-lru", EVICT_VOLATILE_LRU},
                                            {"volatile-lfu", EVICT_VOLATILE_LFU},
@@ -12,6 +13,11 @@ static const struct cfg_enum policies[] = {{"volatile-lru", EVICT_VOLATILE_LRU},
                                            {"allkeys-random", EVICT_ALLKEYS_RANDOM},
                                            {"noeviction", EVICT_NOEVICTION},
                                            {NULL, 0}};
+
+static const struct cfg_enum transports[] = {
+    {"auto", TRANSPORT_AUTO}, {"rdma", TRANSPORT_RDMA}, {"tcp", TRANSPORT_TCP}, {NULL, 0}};
+static const struct cfg_enum memberships[] = {
+    {"static", NODE_MEMBERSHIP_STATIC}, {"injected", NODE_MEMBERSHIP_INJECTED}, {NULL, 0}};
 
 #define AT(field) offsetof(struct node_settings, field)
 #define NUMBER(option, field, preset, low, high, text)                                             \
@@ -30,6 +36,49 @@ const struct cfg_option node_options[] = {
      .section = "Cluster",
      .help = "The host under which the `shard` lines name this node, when its port alone does not "
              "tell."},
+    {.name = "cluster-name",
+     .type = CFG_STRING,
+     .offset = AT(cluster_name),
+     .def = "halcyon",
+     .min = 1,
+     .max = 64,
+     .section = "Cluster",
+     .help = "Peers of another cluster name are refused."},
+    {.name = "peer-port-offset",
+     .type = CFG_INT,
+     .offset = AT(peer_port_offset),
+     .def = "10000",
+     .min = 1,
+     .max = 60000,
+     .section = "Cluster",
+     .help = "Replicas of a shard talk to each other on a worker's port plus this; the same on "
+             "all nodes."},
+    {.name = "transport",
+     .type = CFG_ENUM,
+     .offset = AT(transport),
+     .def = "tcp",
+     .values = transports,
+     .section = "Cluster",
+     .help = "How replicas of a shard talk to each other; auto: RDMA where a device carries the "
+             "node's address. All nodes of a shard must use the same."},
+    {.name = "membership",
+     .type = CFG_ENUM,
+     .offset = AT(membership),
+     .def = "static",
+     .values = memberships,
+     .section = "Cluster",
+     .help = "static: the nodes of the shard line are its replicas, for good: one that fails "
+             "stops the shard's writes until it goes on, and one that restarts alone is not let "
+             "in again. injected: views and leases come by HALCYON VIEW and HALCYON LEASE."},
+    {.name = "incarnation-id",
+     .type = CFG_INT,
+     .offset = AT(incarnation_id),
+     .def = "0",
+     .min = 0,
+     .max = (1 << 20) - 1,
+     .section = "Cluster",
+     .help = "With `membership injected`: the id of this process, never used by another; 0: its "
+             "place in the shard line, from 1."},
     {.name = "maxmemory-policy",
      .type = CFG_ENUM,
      .flags = CFG_RUNTIME,

@@ -9,7 +9,7 @@ static inline bool owns(const struct node_worker *nw, unsigned slot)
     return (nw->owned[slot / 64] >> (slot % 64) & 1) != 0;
 }
 
-/* Until replicas of a shard run Hermes, its first replica serves all of its slots. */
+/* Every replica of a shard serves all of its slots; others are told of the first. */
 static const struct cluster_node *server_of(const struct cluster_map *map, unsigned slot)
 {
     return cluster_node(map, map->slot_shard[slot], 0);
@@ -21,7 +21,7 @@ void node_slots_build(struct node_worker *nw)
     memset(nw->owned, 0, sizeof nw->owned);
     nw->all_slots = map == NULL;
     for (unsigned slot = 0; map != NULL && slot < SLOT_COUNT; slot++) {
-        if (server_of(map, slot) == nw->node->self &&
+        if (map->slot_shard[slot] == nw->node->self->shard &&
             cluster_slot_worker(map, slot) == nw->w->index) {
             nw->owned[slot / 64] |= UINT64_C(1) << (slot % 64);
         }

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "common/mem.h"
+#include "common/must.h"
 
 #define HASH_SEED 0xADC83B19u
 #define INDEX_BITS 14
@@ -65,7 +66,7 @@ bool hll_is_valid(struct span s)
 
 bool hll_is_dense(struct span s)
 {
-    return s.p[ENC_AT] == ENC_DENSE;
+    return s.p != NULL && s.p[ENC_AT] == ENC_DENSE;
 }
 
 /* ---- dense registers ---- */
@@ -213,6 +214,7 @@ static void merge_vals(struct buf *b, size_t from)
 
 bool hll_to_dense(struct buf *b)
 {
+    must(b->p != NULL); /* valid, so not empty */
     struct span s = buf_span(b);
     if (hll_is_dense(s)) {
         return true;
@@ -287,6 +289,7 @@ static enum hll_result sparse_set(struct buf *b, size_t sparse_max, struct hll_m
 
 enum hll_result hll_set(struct buf *b, size_t sparse_max, struct hll_mark m)
 {
+    must(b->p != NULL); /* valid, so not empty */
     if (hll_is_dense(buf_span(b))) {
         return hll_dense_set(buf_head(b), m);
     }

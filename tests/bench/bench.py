@@ -88,12 +88,12 @@ class Twemproxy:
     """Debian's nutcracker in front of one redis-server."""
 
     def __init__(self, backend_port, folder):
-        self.port = harness.free_block(1)
+        self.port = harness.free_block(2)
         conf = os.path.join(folder, "nutcracker.yml")
         with open(conf, "w", encoding="ascii") as f:
             f.write("bench:\n  listen: 127.0.0.1:%d\n  hash: fnv1a_64\n  distribution: ketama\n  redis: true\n  servers:\n   - 127.0.0.1:%d:1\n"
                     % (self.port, backend_port))
-        self.process = subprocess.Popen(["nutcracker", "-c", conf, "-s", str(harness.free_block(1)), "-m", "16384"], stdout=subprocess.DEVNULL,
+        self.process = subprocess.Popen(["nutcracker", "-c", conf, "-s", str(self.port + 1), "-m", "16384"], stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
         wait_for(lambda: Conn(self.port).command("GET", "x"), 10, "nutcracker to answer")
 

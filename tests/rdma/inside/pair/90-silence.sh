@@ -19,5 +19,5 @@ run rdma 7900 3000 >/tmp/rdma 2>&1
 rdma_status=$?
 wait $tcp
 tcp_status=$?
-grep -h -e ' lost' -e ^transport-pair /tmp/rdma /tmp/tcp
+grep -h -e lost -e ^transport-pair /tmp/rdma /tmp/tcp
 [ $rdma_status = 0 ] && [ $tcp_status = 0 ]

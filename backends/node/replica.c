@@ -1,0 +1,371 @@
+/* Life of a worker's replica: the core's block, its steps, what comes out of them, and the peers.
+ *
+ * A step never nests: what the outbox asks for (replies, sends) is carried out after it, and
+ * anything that wants another step from there (the next slice of a flush, a request served anew)
+ * takes it through the end of the turn. */
+#include "backends/node/replica.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "backends/node/replica_private.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/must.h"
+
+#define HELD_MAX 4096u       /* frames of an epoch that is not installed yet */
+#define RESEND_NS 100000000u /* TCP loses nothing while a connection lives */
+#define REPLAY_NS 250000000u
+#define RECORDS_MAX 16384u
+#define OPS_MAX 8192u
+
+/* ---- sending ---- */
+
+static void count_sent(struct replica *r, enum msg_kind kind)
+{
+    if (kind == MSG_HERMES_INV) {
+        r->counts.inv_sent++;
+    } else if (kind == MSG_HERMES_ACK) {
+        r->counts.ack_sent++;
+    } else if (kind == MSG_HERMES_VAL) {
+        r->counts.val_sent++;
+    } else {
+        r->counts.other_sent++;
+    }
+}
+
+/* VALUE and PULL_VALUE carry the store's value as it is now: expiry, then the encoding; nothing for
+ * a tombstone. */
+static void encode_value(struct replica *r, const struct hermes_key *key, struct buf *out)
+{
+    const struct entry *e = store_find(r->nw->store, blob_span(ref_blob(key->ref)));
+    if (e != NULL) {
+        uint64_t expire_ms = entry_expire_ms(e);
+        buf_add(out, &expire_ms, sizeof expire_ms);
+        value_encode(e, out);
+    }
+}
+
+static void send_out(struct replica *r, const struct hermes_out *o)
+{
+    const struct hermes_msg *m = &o->u.msg;
+    struct msg_bytes b = {0};
+    struct buf value = {0};
+    if (m->key.ref.handle != 0) {
+        b.key = (const uint8_t *)ref_blob(m->key.ref)->bytes;
+        b.key_len = m->key.ref.len;
+    }
+    if (m->payload.handle != 0) {
+        b.payload = (const uint8_t *)ref_blob(m->payload)->bytes;
+        b.payload_len = m->payload.len;
+    } else if (m->kind == MSG_HERMES_VALUE || m->kind == MSG_HERMES_PULL_VALUE) {
+        encode_value(r, &m->key, &value);
+        b.payload = (const uint8_t *)buf_head(&value);
+        b.payload_len = (uint32_t)buf_used(&value);
+    }
+    size_t size = msg_size(m->kind, &b);
+    buf_consume(&r->frame, buf_used(&r->frame));
+    uint8_t *at = (uint8_t *)buf_reserve(&r->frame, size);
+    size_t len = msg_encode(m, &b, at, size);
+    const struct view *v = hermes_view(r->core);
+    unsigned flags = m->kind == MSG_HERMES_ACK ? TRANSPORT_ACK : 0;
+    for (unsigned i = 0; i < view_count(v); i++) {
+        if ((o->to_mask >> i & 1) != 0 && v->ids[i] != r->id) {
+            /* Not connected or full: as if lost, the core sends again. */
+            if (transport_send(r->transport, v->ids[i], flags, at, len) == OK) {
+                count_sent(r, m->kind);
+            }
+        }
+    }
+    buf_free(&value);
+    buf_trim(&r->frame, 1u << 20);
+}
+
+/* ---- steps ---- */
+
+static void on_retime(struct loop_task *task)
+{
+    struct replica *r = (struct replica *)(void *)((char *)task - offsetof(struct replica, retime));
+    uint64_t at = r->core != NULL ? hermes_next_deadline(r->core) : UINT64_MAX;
+    if (at == UINT64_MAX) {
+        loop_timer_stop(r->timer);
+        return;
+    }
+    uint64_t now = clk_boot_ns();
+    loop_timer_start(r->timer, at > now ? (at - now) / 1000u + 1u : 1u);
+}
+
+enum err replica_step(struct replica *r, struct hermes_in *in)
+{
+    must(!r->stepping);
+    r->stepping = true;
+    r->now_ns = in->now_ns > r->now_ns ? in->now_ns : r->now_ns;
+    in->now_ns = r->now_ns;
+    r->out.count = 0;
+    enum err e = hermes_step(r->core, in, &r->out);
+    for (uint32_t i = 0; i < r->out.count; i++) {
+        const struct hermes_out *o = &r->out.out[i];
+        switch (o->kind) {
+        case HERMES_OUT_SEND:
+            send_out(r, o);
+            break;
+        case HERMES_OUT_DONE:
+            replica_op_done(r, &o->u.done);
+            break;
+        case HERMES_OUT_CAUGHT_UP:
+            log_notice("Replica %u has caught up with its shard", r->id);
+            break;
+        }
+    }
+    blobs_release(r);
+    r->stepping = false;
+    loop_defer(r->nw->w->loop, &r->retime);
+    return e;
+}
+
+static void on_timer(void *arg)
+{
+    struct replica *r = arg;
+    if (r->core != NULL) {
+        struct hermes_in in = {
+            .kind = HERMES_IN_TIMER, .now_ns = clk_boot_ns(), .wall_ms = clk_wall_ms()};
+        (void)replica_step(r, &in);
+    }
+}
+
+/* ---- receiving ---- */
+
+static void hold_frame(struct replica *r, const void *bytes, size_t len)
+{
+    if (r->held_count >= HELD_MAX) {
+        return; /* as if lost */
+    }
+    struct held_frame *f = mem_alloc(sizeof *f + len);
+    f->next = NULL;
+    f->len = (uint32_t)len;
+    memcpy(f->bytes, bytes, len);
+    *r->held_end = f;
+    r->held_end = &f->next;
+    r->held_count++;
+}
+
+static bool take_frame(struct replica *r, const void *bytes, size_t len)
+{
+    struct hermes_msg m;
+    struct msg_bytes b;
+    if (msg_decode(bytes, len, &m, &b) != OK) {
+        return false;
+    }
+    if (b.key != NULL) {
+        replica_key(r, &m.key, blob_new(r, b.key, b.key_len));
+    }
+    if (b.payload_len != 0) {
+        m.payload = blob_ref(blob_new(r, b.payload, b.payload_len));
+    }
+    struct hermes_in in = {
+        .kind = HERMES_IN_MSG, .now_ns = clk_boot_ns(), .wall_ms = clk_wall_ms(), .u.msg = &m};
+    if (replica_step(r, &in) == ERR_AGAIN) {
+        hold_frame(r, bytes, len);
+    }
+    return true;
+}
+
+void replica_release_held(struct replica *r)
+{
+    struct held_frame *f = r->held;
+    r->held = NULL;
+    r->held_end = &r->held;
+    r->held_count = 0;
+    while (f != NULL) {
+        struct held_frame *next = f->next;
+        (void)take_frame(r, f->bytes, f->len);
+        mem_free(f);
+        f = next;
+    }
+}
+
+static void on_connected(void *arg, uint32_t peer, uint64_t conn, uint64_t peer_epoch)
+{
+    struct replica *r = arg;
+    log_notice("Connected to replica %u (connection %llu, epoch %llu)", peer,
+               (unsigned long long)conn, (unsigned long long)peer_epoch);
+    replica_on_connected(r, peer);
+    if (r->core != NULL) {
+        struct hermes_in in = {.kind = HERMES_IN_PEER,
+                               .now_ns = clk_boot_ns(),
+                               .wall_ms = clk_wall_ms(),
+                               .u.peer = peer};
+        (void)replica_step(r, &in);
+    }
+}
+
+static void on_message(void *arg, uint32_t peer, const void *bytes, size_t len)
+{
+    struct replica *r = arg;
+    r->counts.messages_received++;
+    bool ok = true;
+    if (len != 0 && *(const uint8_t *)bytes == REPLICA_FRAME_BOOT) {
+        ok = replica_on_boot(r, peer, span_of(bytes, len));
+    } else if (r->core != NULL && replica_hears(r, peer)) {
+        ok = take_frame(r, bytes, len);
+    }
+    if (!ok) {
+        static struct log_limit limit;
+        if (log_limited(&limit)) {
+            log_warning("A malformed message of replica %u was dropped", peer);
+        }
+    }
+}
+
+static void on_disconnected(void *arg, uint32_t peer, uint64_t conn, const char *reason)
+{
+    (void)arg;
+    log_notice("Lost replica %u (connection %llu): %s", peer, (unsigned long long)conn, reason);
+}
+
+/* ---- life ---- */
+
+void replica_core_start(struct replica *r, uint32_t id, bool founder)
+{
+    struct hermes_limits limits = {.records = RECORDS_MAX,
+                                   .ops = OPS_MAX,
+                                   .slots = SLOT_COUNT,
+                                   .resend_ns = RESEND_NS,
+                                   .replay_ns = REPLAY_NS};
+    (void)!getrandom(&limits.seed, sizeof limits.seed, 0);
+    struct hermes_store store = replica_store(r);
+    r->id = id;
+    r->core_memory = mem_alloc(hermes_size(&limits));
+    r->core = hermes_init(r->core_memory, &limits, &store, id, founder);
+}
+
+static const struct transport_events events = {
+    .connected = on_connected, .message = on_message, .disconnected = on_disconnected};
+
+static enum err open_transport(struct replica *r, struct errmsg *why)
+{
+    const struct node *node = r->nw->node;
+    const struct cluster_map *map = r->nw->map;
+    const struct node_settings *set = r->nw->w->settings;
+    enum transport_kind kind = TRANSPORT_TCP;
+    enum err e =
+        transport_choose((enum transport_kind)set->transport, node->self->host, NULL, &kind, why);
+    if (e != OK) {
+        return e;
+    }
+    struct transport_options o = {
+        .kind = kind,
+        .loop = r->nw->w->loop,
+        .self = {.cluster = set->cluster_name,
+                 .group = map->shards[node->self->shard].name,
+                 .member = r->id,
+                 .worker = (uint16_t)r->nw->w->index,
+                 .epoch = 1},
+        .host = node->self->host,
+        .port = (uint16_t)(node->self->port + set->peer_port_offset + (int64_t)r->nw->w->index),
+        .events = &events,
+        .arg = r};
+    return transport_new(&o, &r->transport, why);
+}
+
+enum err replica_start(struct node_worker *nw, struct errmsg *why)
+{
+    struct replica *r = mem_zalloc(sizeof *r);
+    const struct node_settings *set = nw->w->settings;
+    r->nw = nw;
+    nw->replica = r;
+    r->held_end = &r->held;
+    r->injected = set->membership == NODE_MEMBERSHIP_INJECTED;
+    r->retime.fn = on_retime;
+    r->timer = loop_timer_new(nw->w->loop, on_timer, r);
+    resp_parser_init(&r->parser);
+    struct store_options o = {.seed = {1, 2}};
+    r->scratch = store_new(&o);
+    if (getrandom(&r->boot, sizeof r->boot, 0) != (ssize_t)sizeof r->boot) {
+        return errmsg_set(why, ERR_IO, "the system gives no random numbers");
+    }
+    r->boot |= 1; /* 0: not met */
+    r->id = r->injected && set->incarnation_id != 0 ? (uint32_t)set->incarnation_id
+                                                    : nw->node->self->replica + 1u;
+    enum err e = open_transport(r, why);
+    return e == OK ? replica_view_start(r, why) : e;
+}
+
+static void free_rops(struct replica *r)
+{
+    while (r->free_rops != NULL) {
+        struct rop *op = r->free_rops;
+        r->free_rops = op->next;
+        buf_free(&op->reply);
+        mem_free(op);
+    }
+}
+
+void replica_stop(struct node_worker *nw)
+{
+    struct replica *r = nw->replica;
+    if (r == NULL) {
+        return;
+    }
+    transport_free(r->transport);
+    loop_timer_free(r->timer);
+    loop_defer_cancel(nw->w->loop, &r->retime);
+    while (r->held != NULL) {
+        struct held_frame *f = r->held;
+        r->held = f->next;
+        mem_free(f);
+    }
+    /* What the core and open operations still hold goes with the process. */
+    free_rops(r);
+    blobs_release(r);
+    mem_free(r->core_memory);
+    store_free(r->scratch);
+    resp_parser_free(&r->parser);
+    buf_free(&r->frame);
+    buf_free(&r->sink);
+    mem_free(r);
+    nw->replica = NULL;
+}
+
+/* ---- INFO ---- */
+
+const struct replica_counts *replica_counts(const struct node_worker *nw)
+{
+    return &nw->replica->counts;
+}
+
+void replica_describe(const struct node_worker *nw, char *out, size_t room)
+{
+    const struct replica *r = nw->replica;
+    if (r->core == NULL) {
+        snprintf(out, room, "waiting for a view");
+        return;
+    }
+    const struct view *v = hermes_view(r->core);
+    int n = snprintf(out, room, "epoch=%llu,id=%u,members=", (unsigned long long)v->epoch, r->id);
+    for (unsigned i = 0; i < view_count(v) && n > 0 && (size_t)n < room; i++) {
+        n += snprintf(out + n, room - (size_t)n, "%s%u%s", i == 0 ? "" : "/", v->ids[i],
+                      i >= v->members ? "(learner)" : "");
+    }
+    if (n > 0 && (size_t)n < room) {
+        const char *state = hermes_expelled(r->core)                  ? "expelled"
+                            : hermes_may_read(r->core, clk_boot_ns()) ? "serving"
+                            : !hermes_caught_up(r->core)              ? "catching up"
+                                                                      : "no lease";
+        snprintf(out + n, room - (size_t)n, ",state=%s", state);
+    }
+}
+
+void replica_describe_peers(const struct node_worker *nw, char *out, size_t room)
+{
+    const struct replica *r = nw->replica;
+    char line[128];
+    transport_describe(r->transport, line, sizeof line);
+    struct transport_stats s;
+    if (transport_stats(r->transport, 0, &s) == OK) {
+        snprintf(out, room, "%s,connected=%u/%u,sends=%llu,receives=%llu", line, s.connected,
+                 s.peers, (unsigned long long)s.sends, (unsigned long long)s.receives);
+    }
+}

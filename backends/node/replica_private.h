@@ -1,0 +1,147 @@
+#ifndef BACKENDS_NODE_REPLICA_PRIVATE_H
+#define BACKENDS_NODE_REPLICA_PRIVATE_H
+
+#include "backends/node/node.h"
+#include "backends/cmd/value.h"
+#include "backends/node/replica.h"
+#include "coherence/hermes.h"
+#include "common/resp.h"
+#include "rdma/transport.h"
+
+/* Bytes that the core refers to: keys, effects, encoded values. handle is the pointer. Born with no reference and put on the
+ * list of what is freed when the outbox has been carried out, unless somebody holds it by then. */
+struct blob {
+    struct blob *next; /* on that list; NULL and !listed: not on it */
+    uint32_t refs;
+    uint32_t len;
+    bool listed;
+    char bytes[];
+};
+
+/* A client's command, or work of our own, while it is with the core. Its address is the operation's id. */
+struct rop {
+    struct rop *next; /* free list */
+    struct replica *r;
+    struct reply_slot *slot; /* NULL: nobody waits for a reply */
+    struct gather *gather;   /* NULL: the slot is this operation's alone */
+    const struct cmd *cmd;   /* NULL: DEL of our own */
+    struct blob *command;    /* the request as RESP; holds */
+    struct blob *key;        /* holds */
+    enum hermes_op_kind kind;
+    unsigned db;
+    bool replied;   /* the reply is in `reply` */
+    bool again;     /* READ: serve the whole request anew */
+    bool rewritten; /* the reply was made by the command's rewrite hook */
+    struct buf reply;
+};
+
+/* Several operations that answer one request (DEL a b c, MSET). */
+struct gather {
+    struct reply_slot *slot;
+    uint32_t open;
+    int64_t sum;
+    bool counts; /* reply with sum; else +OK */
+    enum hermes_result worst;
+    struct buf error; /* first error reply, if any */
+};
+
+/* FLUSHALL and FLUSHDB: every key there now is deleted by an operation of its own. */
+struct flush {
+    struct reply_slot *slot;
+    uint64_t cursor;
+    int db; /* -1: all */
+    uint32_t open;
+    bool walking, failed;
+};
+
+struct held_frame { /* of an epoch not installed yet */
+    struct held_frame *next;
+    uint32_t len;
+    char bytes[];
+};
+
+#define REPLICA_PEERS_MAX VIEW_NODES_MAX
+
+struct replica_peer {
+    uint32_t id;
+    uint64_t boot; /* static views: the process that id was when we first met; 0: not met */
+    bool refused;  /* it is another process now: nothing of it is taken */
+    bool agreed;   /* it knows of no other process with our id */
+};
+
+struct replica {
+    struct node_worker *nw;
+    struct hermes *core; /* NULL: no view yet */
+    void *core_memory;
+    struct hermes_outbox out;
+    struct transport *transport;
+    struct loop_timer *timer;
+    struct loop_task retime; /* sets the timer at the end of the turn */
+    uint64_t now_ns;         /* last time given to the core */
+    bool stepping;
+    struct blob *released; /* to free when the outbox has been carried out */
+    struct rop *free_rops;
+    uint32_t open_rops;
+    struct flush *flush;
+    struct store *scratch; /* commands on absent keys are tried here first */
+    struct resp_parser parser;
+    struct buf frame, sink;
+    struct held_frame *held, **held_end;
+    uint32_t held_count;
+    uint64_t scan_cursor_purge;
+    uint64_t purge_cursor;
+    bool purging;
+    /* views */
+    uint32_t id;
+    bool injected;
+    uint64_t boot;
+    bool founder_agreed; /* static: all peers agreed, the lease is given */
+    struct replica_peer peers[REPLICA_PEERS_MAX];
+    unsigned peer_count;
+    struct replica_counts counts;
+};
+
+/* replica.c */
+enum err replica_step(struct replica *r, struct hermes_in *in);
+void replica_core_start(struct replica *r, uint32_t id, bool founder);
+void replica_release_held(struct replica *r); /* frames of the epoch installed now */
+
+/* replica_store.c */
+struct hermes_store replica_store(struct replica *r);
+struct blob *blob_new(struct replica *r, const void *bytes, size_t len); /* no reference yet */
+struct blob *blob_hold(struct blob *b);
+void blob_drop(struct replica *r, struct blob *b);
+void blobs_release(struct replica *r); /* frees what nobody holds */
+static inline struct coh_ref blob_ref(const struct blob *b)
+{
+    return (struct coh_ref){(uint64_t)(uintptr_t)b, b->len};
+}
+static inline struct blob *ref_blob(struct coh_ref ref)
+{
+    return (struct blob *)(uintptr_t)ref.handle;
+}
+static inline struct span blob_span(const struct blob *b)
+{
+    return span_of(b->bytes, b->len);
+}
+/* Does the operation's command make a value of an absent key? Tried on an empty store. */
+bool replica_creates(struct replica *r, struct rop *op);
+void replica_key(struct replica *r, struct hermes_key *key, struct blob *b);
+/* Parses the next command of bytes (RESP multibulk, our own). Returns its length, 0 at the end. */
+size_t replica_parse(struct replica *r, struct span bytes, size_t at);
+
+/* replica_serve.c */
+void replica_op_done(struct replica *r, const struct hermes_done *d);
+/* Runs a command on a store at now_ms, appending its reply. */
+void replica_run(struct replica *r, const struct cmd *cmd, const struct span *argv, int argc, const struct cmd_ctx *like,
+                 struct resp_out *out);
+
+/* replica_view.c */
+enum err replica_view_start(struct replica *r, struct errmsg *why) must_use;
+void replica_on_connected(struct replica *r, uint32_t peer);
+/* A message of the driver's own. False: malformed. */
+bool replica_on_boot(struct replica *r, uint32_t peer, struct span bytes);
+bool replica_hears(const struct replica *r, uint32_t peer); /* is its message to be taken? */
+#define REPLICA_FRAME_BOOT 0xB0 /* first byte; the core's kinds are small numbers */
+
+#endif
