@@ -108,8 +108,10 @@ void transport_set_epoch(struct transport *t, uint64_t epoch);
 
 struct transport_peer {
     uint32_t member;
-    const char *host; /* numeric address or name; copied. Ignored by TRANSPORT_MEM */
-    uint16_t port;    /* of the peer's worker with this transport's index */
+    /* Numeric address, or a name, which is looked up at each call and may block the loop for that
+     * long. Copied. Ignored by TRANSPORT_MEM. */
+    const char *host;
+    uint16_t port; /* of the peer's worker with this transport's index */
 };
 /* Both sides dial; one connection survives. ERR_EXISTS: already a peer (nothing changed).
  * ERR_RANGE: bad member id or own id. ERR_BUSY: TRANSPORT_PEERS_MAX reached. */

@@ -125,6 +125,7 @@ void node_open(struct node *n, const struct node_spec *spec)
     o.host = spec->env->host;
     o.calls = spec->env->calls;
     o.slab_bytes = o.slab_bytes != 0 ? o.slab_bytes : (uint32_t)spec->env->slab_bytes;
+    o.busy_poll_us = o.busy_poll_us != 0 ? o.busy_poll_us : spec->env->busy_poll_us;
     o.net = spec->net;
     o.port = spec->port != 0 || o.kind != TRANSPORT_MEM ? spec->port : mem_port++;
     o.self.cluster = o.self.cluster != NULL ? o.self.cluster : "test";

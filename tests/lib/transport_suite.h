@@ -15,6 +15,7 @@ struct suite_env {
     unsigned messages; /* of mixed sizes in the long run; 0: 20000 */
     unsigned patience; /* factor on every time limit; 0: 1 */
     size_t slab_bytes; /* verbs only; 0: the default */
+    unsigned busy_poll_us; /* verbs only */
     const struct verbs_calls *calls;
 };
 

@@ -1,5 +1,5 @@
 /* The conformance suite of the peer transport over one real transport:
- *   transport-conformance tcp|rdma HOST [messages [patience]]
+ *   transport-conformance auto|rdma|tcp HOST [MESSAGES [PATIENCE [SLAB_BYTES [BUSY_POLL_US]]]]
  * Run inside the virtual machine over Soft-RoCE and soft-iWARP; runs on real devices as well. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,9 @@ int main(int argc, char **argv)
     }
     enum transport_kind kind = TRANSPORT_AUTO;
     if (argc < 3 || !transport_kind_parse(span_str(argv[1]), &kind)) {
-        fprintf(stderr, "usage: %s auto|rdma|tcp HOST [messages [patience]]\n", argv[0]);
+        fprintf(stderr,
+                "usage: %s auto|rdma|tcp HOST [MESSAGES [PATIENCE [SLAB_BYTES [BUSY_POLL_US]]]]\n",
+                argv[0]);
         return 2;
     }
     struct errmsg why = {""};
@@ -30,6 +32,8 @@ int main(int argc, char **argv)
         .self = argv[0],
         .messages = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 0,
         .patience = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 1,
+        .slab_bytes = argc > 5 ? strtoul(argv[5], NULL, 10) : 0,
+        .busy_poll_us = argc > 6 ? (unsigned)strtoul(argv[6], NULL, 10) : 0,
     };
     return transport_suite_run(&env) == 0 ? 0 : 1;
 }
