@@ -163,7 +163,7 @@ void proxy_info_add(struct worker *w, struct info_sum *sum)
     own[OWN_UNKNOWN] += s->unknown;
     own[OWN_STALLS] += s->stalls;
     own[OWN_RETRIES] += s->retries;
-    uint64_t away = lanes_away(pw); /* as most workers see it: the one that sees most of them */
+    uint64_t away = lanes_away(pw); /* of the worker that misses most */
     own[OWN_AWAY] = away > own[OWN_AWAY] ? away : own[OWN_AWAY];
     own[OWN_OPEN] += s->open_calls;
     own[OWN_HOLDS] += s->open_holds;
@@ -226,15 +226,15 @@ void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_ou
             shard_endpoint_stats(pw->pool, i, &e);
             char name[32];
             snprintf(name, sizeof name, "node%u", i);
-            info_field(o, name,
-                       "addr=%s:%u,up=%d,requests=%llu,replies=%llu,open=%llu,failed=%llu,"
-                       "unknown=%llu,losses=%llu,timeouts=%llu,usec_avg=%.1f",
-                       address, port, e.up, (unsigned long long)e.requests,
-                       (unsigned long long)e.replies, (unsigned long long)e.open,
-                       (unsigned long long)e.failed, (unsigned long long)e.unknown,
-                       (unsigned long long)e.losses, (unsigned long long)e.timeouts,
-                       e.replies == 0 ? 0.0
-                                      : (double)e.latency_ns_sum / 1000.0 / (double)e.replies);
+            info_field(
+                o, name,
+                "addr=%s:%u,up=%d,requests=%llu,replies=%llu,open=%llu,refused=%llu,"
+                "failed=%llu,unknown=%llu,losses=%llu,timeouts=%llu,usec_avg=%.1f",
+                address, port, e.up, (unsigned long long)e.requests, (unsigned long long)e.replies,
+                (unsigned long long)e.open, (unsigned long long)e.controls,
+                (unsigned long long)e.failed, (unsigned long long)e.unknown,
+                (unsigned long long)e.losses, (unsigned long long)e.timeouts,
+                e.replies == 0 ? 0.0 : (double)e.latency_ns_sum / 1000.0 / (double)e.replies);
         }
     }
 }

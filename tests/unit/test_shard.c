@@ -32,6 +32,8 @@ struct fixture {
     bool (*until)(struct fixture *f);
     /* what the node does */
     uint64_t close_at, hold_from;
+    struct loop_timer *feeder;
+    uint32_t sent;
     const char *raw;
     uint64_t raw_until; /* only the requests before this one get it */
     unsigned resend_to; /* endpoint + 1 to which refused requests go; 0: none */
@@ -397,6 +399,107 @@ static void long_values_pass_whole(void **state)
     fakenode_free(node);
 }
 
+static void a_movable_request_ends_when_its_link_breaks(void **state)
+{
+    struct fixture *f = *state;
+    f->hold_from = 0;
+    for (uint32_t i = 0; i < 6; i++) {
+        send_one(f, i, SHARD_MOVABLE | (i % 2 != 0 ? SHARD_WRITE : 0));
+    }
+    run_until(f, node_has_six);
+
+    send_one(f, 6, SHARD_MOVABLE | SHARD_WRITE); /* does not leave any more */
+    fakenode_stop(f->node);
+    fakenode_start(f->node);
+    run(f, 7);
+
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(f->order[i], i);
+        assert_int_equal(f->result[i], i % 2 != 0 ? SHARD_UNKNOWN : SHARD_FAILED);
+        assert_int_equal(f->req[i].flags & SHARD_STALLED, 0);
+    }
+    assert_int_equal(f->order[6], 6);
+    assert_int_equal(fakenode_requests(f->node), 6);
+}
+
+static bool reads_are_connected_again(struct fixture *f)
+{
+    return fakenode_accepted(f->node) == 3 && fakenode_connections(f->node) == 2;
+}
+
+static void a_link_of_reads_is_given_up_early(void **state)
+{
+    struct fixture *f = *state;
+    f->o.stall_ms = 60;
+    shard_pool_options(f->pool, &f->o);
+    f->hold_from = 0;
+    struct shard_link *reads = shard_link_on(f->pool, 0, 2, SHARD_READS);
+    assert_ptr_not_equal(reads, shard_link(f->pool, 0, 2));
+    for (uint32_t i = 0; i < 2; i++) {
+        shard_now(f->pool, clk_mono_ns());
+        buf_add_str(shard_begin(reads), "*2\r\n$3\r\nGET\r\n$1\r\nr\r\n");
+        shard_commit(reads, &f->req[i], SHARD_MOVABLE);
+    }
+    send_one(f, 2, SHARD_WRITE | SHARD_MOVABLE);
+
+    run(f, 2);
+
+    assert_int_equal(f->result[0], SHARD_FAILED);
+    assert_int_equal(f->result[1], SHARD_FAILED);
+    assert_int_equal(f->req[0].flags & SHARD_STALLED, SHARD_STALLED);
+    assert_int_equal(f->req[1].flags & SHARD_STALLED, 0);
+
+    /* the write is still waited for, but no other should be sent there if there is a choice */
+    shard_now(f->pool, clk_mono_ns());
+    assert_int_equal(shard_health(shard_link(f->pool, 0, 2)), SHARD_SLOW);
+    run_until(f, reads_are_connected_again);
+    f->until = NULL;
+    fakenode_release(f->node, SPAN_LIT("+late\r\n"));
+    run(f, 3);
+    assert_int_equal(f->result[2], SHARD_REPLY);
+    assert_int_equal(shard_health(shard_link(f->pool, 0, 2)), SHARD_GOOD);
+}
+
+static void keep_sending(void *arg)
+{
+    struct fixture *f = arg;
+    if (f->ended == 0) {
+        send_one(f, f->sent++, 0);
+        loop_timer_start(f->feeder, 10000);
+    }
+}
+
+static void requests_that_leave_do_not_hide_that_nothing_comes(void **state)
+{
+    struct fixture *f = *state;
+    f->o.timeout_ms = 100;
+    shard_pool_options(f->pool, &f->o);
+    f->hold_from = 0;
+    f->feeder = loop_timer_new(f->loop, keep_sending, f);
+    keep_sending(f);
+
+    f->want_ended = 1;
+    run_until(f, NULL);
+
+    assert_int_equal(f->result[0], SHARD_FAILED);
+    assert_true(f->sent < 60);
+    loop_timer_free(f->feeder);
+}
+
+static void health_tells_what_can_be_hoped_for(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(shard_health(shard_link(f->pool, 0, 2)), SHARD_COMING);
+    send_one(f, 0, 0);
+    run(f, 1);
+    assert_int_equal(shard_health(shard_link(f->pool, 0, 2)), SHARD_GOOD);
+
+    fakenode_stop(f->node);
+    send_one(f, 1, 0);
+    run(f, 2);
+    assert_int_equal(shard_health(shard_link(f->pool, 0, 2)), SHARD_AWAY);
+}
+
 static void on_woken(struct shard_waiter *w)
 {
     assert_ptr_equal(w, &the->waiter);
@@ -457,6 +560,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_request_may_be_sent_again_on_its_own_link, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_reply_of_another_shape_breaks_the_link, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_movable_request_ends_when_its_link_breaks, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_link_of_reads_is_given_up_early, setup, teardown),
+        cmocka_unit_test_setup_teardown(requests_that_leave_do_not_hide_that_nothing_comes, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(health_tells_what_can_be_hoped_for, setup, teardown),
         cmocka_unit_test_setup_teardown(long_values_pass_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_link_wakes_who_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(resp3_has_a_link_of_its_own, setup, teardown),
