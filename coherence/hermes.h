@@ -165,7 +165,7 @@ struct hermes_limits {
 
 #define HERMES_OUT_MAX 128   /* outputs of one step at most */
 #define HERMES_SLICE 64      /* keys looked at per timer step after a view change */
-#define HERMES_PULL_SLICE 16 /* keys per slice of a state transfer */
+#define HERMES_PULL_SLICE 32 /* keys per slice of a state transfer: two items each at most, 64 in all */
 #define HERMES_GRANTS_MAX 16 /* slots locked or wanted at once, per owner */
 
 enum hermes_in_kind {

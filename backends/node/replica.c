@@ -18,7 +18,9 @@
 #define HELD_MAX 4096u       /* frames of an epoch that is not installed yet */
 #define RESEND_NS 100000000u /* TCP loses nothing while a connection lives */
 #define REPLAY_NS 250000000u
-#define RECORDS_MAX 16384u
+/* The core gives own operations 1 / (2 * nodes) of its records: 2,048 (OPEN_MAX) with up to 8
+ * nodes. */
+#define RECORDS_MAX 32768u
 #define OPS_MAX 8192u
 
 /* ---- sending ---- */
@@ -72,7 +74,9 @@ static void send_out(struct replica *r, const struct hermes_out *o)
     const struct view *v = hermes_view(r->core);
     unsigned flags = m->kind == MSG_HERMES_ACK ? TRANSPORT_ACK : 0;
     for (unsigned i = 0; i < view_count(v); i++) {
-        if ((o->to_mask >> i & 1) != 0 && v->ids[i] != r->id) {
+        if ((o->to_mask >> i & 1) != 0 && v->ids[i] != r->id && m->kind == MSG_HERMES_PULL) {
+            replica_transfer_pull(r, v->ids[i], span_of((const char *)at, len));
+        } else if ((o->to_mask >> i & 1) != 0 && v->ids[i] != r->id) {
             /* Not connected or full: as if lost, the core sends again. */
             if (transport_send(r->transport, v->ids[i], flags, at, len) == OK) {
                 count_sent(r, m->kind);
@@ -115,7 +119,7 @@ enum err replica_step(struct replica *r, struct hermes_in *in)
             replica_op_done(r, &o->u.done);
             break;
         case HERMES_OUT_CAUGHT_UP:
-            log_notice("Replica %u has caught up with its shard", r->id);
+            replica_transfer_end(r);
             break;
         }
     }
@@ -157,6 +161,9 @@ static bool take_frame(struct replica *r, const void *bytes, size_t len)
     struct msg_bytes b;
     if (msg_decode(bytes, len, &m, &b) != OK) {
         return false;
+    }
+    if (m.kind == MSG_HERMES_PULL_VALUE || m.kind == MSG_HERMES_PULL_INV) {
+        replica_transfer_got(r, len);
     }
     if (b.key != NULL) {
         replica_key(r, &m.key, blob_new(r, b.key, b.key_len));
@@ -280,6 +287,7 @@ enum err replica_start(struct node_worker *nw, struct errmsg *why)
     r->injected = set->membership == NODE_MEMBERSHIP_INJECTED;
     r->retime.fn = on_retime;
     r->timer = loop_timer_new(nw->w->loop, on_timer, r);
+    replica_transfer_start(r);
     resp_parser_init(&r->parser);
     struct store_options o = {.seed = {1, 2}};
     r->scratch = store_new(&o);
@@ -311,6 +319,7 @@ void replica_stop(struct node_worker *nw)
     }
     transport_free(r->transport);
     loop_timer_free(r->timer);
+    replica_transfer_stop(r);
     loop_defer_cancel(nw->w->loop, &r->retime);
     while (r->held != NULL) {
         struct held_frame *f = r->held;

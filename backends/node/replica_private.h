@@ -98,6 +98,12 @@ struct replica {
     bool founder_agreed; /* static: all peers agreed, the lease is given */
     struct replica_peer peers[REPLICA_PEERS_MAX];
     unsigned peer_count;
+    /* state transfer: the learner asks for the next slice when its budget allows */
+    struct loop_timer *pull_timer;
+    struct buf pull_frame; /* the PULL that waits; empty: none */
+    uint32_t pull_donor;
+    int64_t pull_budget; /* bytes that may be taken over now; below 0: wait */
+    uint64_t pull_filled_ns, pull_started_ns, pull_said_ns;
     struct replica_counts counts;
 };
 
@@ -105,6 +111,14 @@ struct replica {
 enum err replica_step(struct replica *r, struct hermes_in *in);
 void replica_core_start(struct replica *r, uint32_t id, bool founder);
 void replica_release_held(struct replica *r); /* frames of the epoch installed now */
+
+/* replica_transfer.c: rate and progress of a learner's state transfer (H10) */
+void replica_transfer_start(struct replica *r);
+void replica_transfer_stop(struct replica *r);
+/* A PULL is to be sent: now, or when the rate allows. */
+void replica_transfer_pull(struct replica *r, uint32_t donor, struct span frame);
+void replica_transfer_got(struct replica *r, size_t bytes); /* a slice's item came */
+void replica_transfer_end(struct replica *r);
 
 /* replica_store.c */
 struct hermes_store replica_store(struct replica *r);

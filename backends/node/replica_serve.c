@@ -16,7 +16,7 @@
 #include "common/must.h"
 
 #define OPEN_MAX                                                                                   \
-    4096u /* operations under way: fewer than the core takes, so that it is never the one to       \
+    2048u /* operations under way: fewer than the core takes, so that it is never the one to       \
              refuse */
 #define FLUSH_OPEN_MAX 64u
 

@@ -79,6 +79,15 @@ const struct cfg_option node_options[] = {
      .section = "Cluster",
      .help = "With `membership injected`: the id of this process, never used by another; 0: its "
              "place in the shard line, from 1."},
+    {.name = "transfer-rate",
+     .type = CFG_MEMORY,
+     .flags = CFG_RUNTIME,
+     .offset = AT(transfer_rate),
+     .def = "100mb",
+     .max = INT64_MAX,
+     .section = "Cluster",
+     .help = "Bytes per second at which each worker of a new replica takes over the data of its "
+             "shard; 0: as fast as it can."},
     {.name = "maxmemory-policy",
      .type = CFG_ENUM,
      .flags = CFG_RUNTIME,

@@ -17,6 +17,7 @@ struct node_settings {
     /* replicas of a shard */
     char *cluster_name;
     int64_t peer_port_offset, incarnation_id;
+    uint64_t transfer_rate; /* bytes per second */
     int transport;  /* enum transport_kind */
     int membership; /* enum node_membership */
     int maxmemory_policy; /* enum evict_policy */
