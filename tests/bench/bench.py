@@ -5,6 +5,7 @@ reports medians, CPU microseconds per request of every server process, and ratio
 depend on the machine; compare ratios.
 """
 import argparse
+import json
 import os
 import re
 import statistics
@@ -173,7 +174,102 @@ def bench_memory(options):
     return failures
 
 
-BENCHES = {"cold": bench_cold, "memory": bench_memory}
+class RedisReplicated:
+    """A redis-server with two replicas, in step."""
+
+    def __enter__(self):
+        self.servers = [RedisServer()]
+        for _ in range(2):
+            self.servers.append(RedisServer("--replicaof", "127.0.0.1 %d" % self.servers[0].port))
+        master = Conn(self.servers[0].port, timeout=30)
+        wait_for(lambda: master.command("SET", "x", 1) == b"+OK\r\n" and master.command("WAIT", 2, 1000) == b":2\r\n", 30, "two replicas")
+        self.port = self.servers[0].port
+        self.pids = {n: s.process.pid for n, s in zip(("master", "replica-1", "replica-2"), self.servers)}
+        return self
+
+    def __exit__(self, *_):
+        for s in self.servers:
+            s.__exit__()
+
+
+def loadgen(options, target, requests, **more):
+    """One round of tests/bench/loadgen.c; CPU of all server processes together, in us per operation."""
+    command = ["taskset", "-c", LOAD_CORE, os.path.join(options.build, "bin", "loadgen"), "--ports", ",".join(map(str, target.port)),
+               "--requests", str(requests)]
+    for name, value in {**target.load, **more}.items():
+        command += ["--" + name.replace("_", "-"), str(value)]
+    before = sum(cpu_ns(p) for p in target.pids.values())
+    p = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    cpu = (sum(cpu_ns(p2) for p2 in target.pids.values()) - before) / 1000.0 / requests
+    check(p.returncode == 0, "loadgen said:", p.stdout, p.stderr)
+    return {**json.loads(p.stdout), "cpu": cpu}
+
+
+def loadgen_rounds(options, title, targets, requests, **more):
+    """Interleaved rounds of the same load, medians, as a table."""
+    runs = {t.name: [] for t in targets}
+    for i in range(options.rounds + 1):
+        for t in targets:
+            r = loadgen(options, t, requests // (1 if i else 10), seed=i + 1, **more)
+            if i:  # the first, short one warms up
+                runs[t.name].append(r)
+    say("\n" + title)
+    say("  %-34s %11s %17s %17s   CPU us per operation, all processes" % ("", "ops/s", "GET p50/p99 ms", "SET p50/p99 ms"))
+    out = {}
+    for name, list_of in runs.items():
+        m = out[name] = {k: statistics.median(r[k] for r in list_of) for k in list_of[0]}
+        say("  %-34s %11.0f %8.3f /%7.3f %8.3f /%7.3f   %.3f" % (name, m["rps"], m["read_p50"], m["read_p99"], m["write_p50"], m["write_p99"], m["cpu"]))
+    return out
+
+
+def stale_check_replicas(ports):
+    """What one replica acknowledged is read at every other."""
+    conns = [Conn(p) for p in ports]
+    for i in range(2000):
+        check(conns[i % len(conns)].command("SET", "bench:stale", i) == b"+OK\r\n", "SET failed")
+        want = b"$%d\r\n%d\r\n" % (len(str(i)), i)
+        check(conns[(i + 1) % len(conns)].command("GET", "bench:stale") == want, "a replica served a stale value")
+
+
+def bench_hermes(options):
+    """Issue: three replicas against redis-server with two replicas and WAIT 2 0 after each write; and the core alone."""
+    failures = []
+    n = options.requests // 10
+    say("\nHermes core alone, no sockets")
+    say(subprocess.run(["taskset", "-c", SERVER_CORE, os.path.join(options.build, "bin", "micro_hermes")], check=True, capture_output=True,
+                       text=True, timeout=300).stdout.rstrip())
+    with RedisReplicated() as redis, Cluster(options.build, proxies=1, shards=1, replicas=3, node_opts=options.node_opt) as c, \
+            Cluster(options.build, proxies=1, shards=1, replicas=1, node_opts=options.node_opt) as plain:
+        ports = [c.node_port(0, r) for r in range(3)]
+        halcyon = Target("halcyon, 3 replicas", ports, {n2: c.pid(n2) for n2 in c.names("node")})
+        single = Target("halcyon-node, not replicated", [plain.node_port(0)], {"node": plain.pid("node-0-0")})
+        each = Target("redis, WAIT 2 0 after each write", [redis.port], redis.pids)
+        batch = Target("redis, WAIT 2 0 after each batch", [redis.port], redis.pids)
+        master = Target("redis-server, the master", [redis.port], redis.pids)
+        for t, with_wait in ((halcyon, {}), (single, {}), (master, {}), (each, {"wait": 2}), (batch, {"wait": 2, "wait_last": 1})):
+            t.load = with_wait
+        for port in (redis.port, c.port, plain.port):
+            fill(port, 100000, 32)
+        stale_check_replicas(ports)
+        for gets, what in ((0, "SET"), (95, "95:5 GET:SET")):
+            for pipeline in (1, 16):
+                targets = [halcyon, each] + ([batch] if pipeline > 1 else [])
+                r = loadgen_rounds(options, "%s, 100,000 keys of 32 B, 50 connections, pipeline %d" % (what, pipeline), targets,
+                                   n if pipeline > 1 else n // 4, gets=gets, pipeline=pipeline)
+                ratio = r[each.name]["cpu"] / r[halcyon.name]["cpu"]
+                if gets == 0:
+                    goal("acknowledged writes per CPU second / Redis + WAIT's, pipeline %d" % pipeline, ratio, 1.5, failures, more=True)
+                else:
+                    say("  operations per CPU second / Redis + WAIT's: %.3f" % ratio)
+        for pipeline in (1, 16):
+            r = loadgen_rounds(options, "GET, pipeline %d" % pipeline, [halcyon, single, master], 2 * n if pipeline > 1 else n // 4,
+                               gets=100, pipeline=pipeline)
+            goal("CPU per GET of three replicas / of a node alone, pipeline %d" % pipeline, r[halcyon.name]["cpu"] / r[single.name]["cpu"], 1.1, failures)
+        stale_check_replicas(ports)
+    return failures
+
+
+BENCHES = {"cold": bench_cold, "memory": bench_memory, "hermes": bench_hermes}
 
 
 def main():

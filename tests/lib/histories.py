@@ -58,10 +58,10 @@ class Recording:
                 self.lines = [json.loads(line) for line in f]
         return self.lines
 
-    def succeeded(self, begin, end, writes=None):
-        """How many operations were called and answered between two times. writes: True or False: only (or no) writes."""
+    def writes(self, begin, end):
+        """How many operations that changed something were called and answered between two times."""
         return sum(1 for o in self.operations() if o["status"] == "ok" and o["call"] >= begin and o["return"] <= end
-                   and (writes is None or writes == (o["op"] != "GET")))
+                   and o["op"] != "GET" and not (o["op"] in ("DEL", "SETNX") and o["ret"] == 0))
 
     def remove(self):
         if self.process.poll() is None:
