@@ -8,9 +8,9 @@
 
 #include "common/span.h"
 
-/* A growable byte buffer: bytes [head, len) of p are in use. Writers append, readers consume from the head;
- * space in front is reclaimed when the buffer is empty or must grow. Zero-initialise before first use.
- * One owner, one thread. */
+/* A growable byte buffer: bytes [head, len) of p are in use. Writers append, readers consume from
+ * the head; space in front is reclaimed when the buffer is empty or must grow. Zero-initialise
+ * before first use. One owner, one thread. */
 struct buf {
     char *p;
     size_t head, len, cap;
@@ -29,7 +29,8 @@ static inline char *buf_head(const struct buf *b)
 /* Grows so that n more bytes fit after len (may move the bytes: pointers into the buffer die). */
 void buf_grow(struct buf *b, size_t n);
 
-/* Room for n bytes at the end; follow with buf_commit(b, m), m <= n. The pointer lives until the next call. */
+/* Room for n bytes at the end; follow with buf_commit(b, m), m <= n. The pointer lives until the
+ * next call. */
 static inline char *buf_reserve(struct buf *b, size_t n)
 {
     if (b->cap - b->len < n || b->p == NULL) {

@@ -12,14 +12,15 @@
 
 /* The cluster map: which shard serves a slot, which nodes are its replicas, which worker of a node.
  *
- * An immutable value with a version: whoever learns of a newer one takes that and drops the old. Its source is the configuration,
- * the same lines in the files of proxies and nodes:
+ * An immutable value with a version: whoever learns of a newer one takes that and drops the old.
+ * Its source is the configuration, the same lines in the files of proxies and nodes:
  *
  *     node-workers 2
  *     shard NAME SLOTS HOST:PORT [HOST:PORT ...]      SLOTS: auto, or 0-5460 or 0-99,200,300-399
  *
- * The shards that say `auto` share the slots nobody names evenly and in order. HOST:PORT is a replica's worker 0; worker i listens on PORT+i and
- * serves the slots with slot % node-workers == i. Every slot must belong to exactly one shard. */
+ * The shards that say `auto` share the slots nobody names evenly and in order. HOST:PORT is a
+ * replica's worker 0; worker i listens on PORT+i and serves the slots with slot % node-workers ==
+ * i. Every slot must belong to exactly one shard. */
 
 #define CLUSTER_SHARDS_MAX 1024
 #define CLUSTER_REPLICAS_MAX 16
@@ -52,15 +53,17 @@ struct cluster_map {
     uint32_t workers; /* of every node */
     uint32_t shard_count, node_count;
     struct cluster_shard *shards;
-    struct cluster_node *nodes; /* shard by shard: replica r of shard s is nodes[shards[s].first_node + r] */
+    /* shard by shard: replica r of shard s is nodes[shards[s].first_node + r] */
+    struct cluster_node *nodes;
     uint16_t slot_shard[SLOT_COUNT];
     _Atomic uint32_t holders; /* private */
 };
 
-/* Builds a map. Without `shard` lines *out is NULL: no cluster, one process serves all slots. Errors (ERR_CONFIG) say which line is wrong. The caller holds the
- * map and gives it up with cluster_map_drop. */
-enum err cluster_map_new(const struct cluster_settings *set, uint64_t version, struct cluster_map **out,
-                         struct errmsg *why) must_use;
+/* Builds a map. Without `shard` lines *out is NULL: no cluster, one process serves all slots.
+ * Errors (ERR_CONFIG) say which line is wrong. The caller holds the map and gives it up with
+ * cluster_map_drop. */
+enum err cluster_map_new(const struct cluster_settings *set, uint64_t version,
+                         struct cluster_map **out, struct errmsg *why) must_use;
 /* Shares: any thread may hold it; the last drop frees it. NULL allowed. */
 struct cluster_map *cluster_map_hold(struct cluster_map *m);
 void cluster_map_drop(struct cluster_map *m);
@@ -70,13 +73,15 @@ static inline unsigned cluster_slot_worker(const struct cluster_map *m, unsigned
     return slot % m->workers;
 }
 
-static inline const struct cluster_node *cluster_node(const struct cluster_map *m, unsigned shard, unsigned replica)
+static inline const struct cluster_node *cluster_node(const struct cluster_map *m, unsigned shard,
+                                                      unsigned replica)
 {
     return &m->nodes[m->shards[shard].first_node + replica];
 }
 
 /* The port of the worker of this node that serves the slot. */
-static inline uint16_t cluster_slot_port(const struct cluster_map *m, const struct cluster_node *node, unsigned slot)
+static inline uint16_t cluster_slot_port(const struct cluster_map *m,
+                                         const struct cluster_node *node, unsigned slot)
 {
     return (uint16_t)(node->port + cluster_slot_worker(m, slot));
 }
@@ -85,7 +90,8 @@ static inline uint16_t cluster_slot_port(const struct cluster_map *m, const stru
 int cluster_find_node(const struct cluster_map *m, struct span host, uint16_t port);
 
 /* Splits "host:port" or "[v6]:port". */
-enum err cluster_parse_endpoint(struct span text, char host[CLUSTER_HOST_MAX], uint16_t *port) must_use;
+enum err cluster_parse_endpoint(struct span text, char host[CLUSTER_HOST_MAX],
+                                uint16_t *port) must_use;
 /* Appends "host:port", with brackets around IPv6. */
 void cluster_add_endpoint(struct buf *out, const char *host, uint16_t port);
 /* Appends a shard's slots as "0-5460" or "0-99,200". */

@@ -1,11 +1,12 @@
 #ifndef COMMON_ERR_H
 #define COMMON_ERR_H
 
-/* One error enumeration for the whole project, and the message that goes with it where a human reads it.
+/* One error enumeration for the whole project, and the message that goes with it where a human
+ * reads it.
  *
- * A function that can fail returns enum err, marked must_use; results go to out-parameters, last, and are
- * untouched on failure. struct errmsg is an extra parameter only on paths a human reads: configuration,
- * start-up, membership, administration. */
+ * A function that can fail returns enum err, marked must_use; results go to out-parameters, last,
+ * and are untouched on failure. struct errmsg is an extra parameter only on paths a human reads:
+ * configuration, start-up, membership, administration. */
 
 #define must_use __attribute__((warn_unused_result))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -48,8 +49,8 @@ struct errmsg {
 const char *err_name(enum err e);
 const char *err_text(enum err e);
 
-/* Writes the message (truncated to fit, always terminated) and returns e, for `return errmsg_set(...)`.
- * m may be NULL. */
+/* Writes the message (truncated to fit, always terminated) and returns e, for `return
+ * errmsg_set(...)`. m may be NULL. */
 enum err errmsg_set(struct errmsg *m, enum err e, const char *fmt, ...) printf_like(3, 4);
 
 /* Puts context before the message already there: "context: message". m may be NULL. */

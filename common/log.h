@@ -19,7 +19,7 @@ void log_msg(enum log_level level, const char *fmt, ...) printf_like(2, 3);
 #define log_notice(...) log_msg(LOG_NOTICE, __VA_ARGS__)
 #define log_warning(...) log_msg(LOG_WARNING, __VA_ARGS__)
 
-/* True at most once a second per call site: for causes that a peer or client can trigger at will. */
+/* True at most once a second per call site: for causes that a peer or client can trigger. */
 struct log_limit {
     unsigned long long last_s, suppressed;
 };

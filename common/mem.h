@@ -8,9 +8,10 @@
 
 /* The process' allocator (jemalloc; the sanitizers' own in sanitizer builds).
  *
- * mem_alloc, mem_zalloc and mem_realloc never return NULL: like Redis, Halcyon ends with a message when
- * the machine has no memory at all; the budget a user sets (maxmemory, buffer limits) is enforced long before.
- * mem_try_alloc returns NULL instead, for sizes a peer or client chose. Sizes of 0 are allowed. */
+ * mem_alloc, mem_zalloc and mem_realloc never return NULL: like Redis, Halcyon ends with a message
+ * when the machine has no memory at all; the budget a user sets (maxmemory, buffer limits) is
+ * enforced long before. mem_try_alloc returns NULL instead, for sizes a peer or client chose. Sizes
+ * of 0 are allowed. */
 void *mem_alloc(size_t bytes) __attribute__((malloc, returns_nonnull));
 void *mem_zalloc(size_t bytes) __attribute__((malloc, returns_nonnull));
 void *mem_realloc(void *p, size_t bytes) __attribute__((returns_nonnull));
@@ -23,8 +24,8 @@ size_t mem_usable(const void *p);
 /* Bytes an allocation of this size would take. */
 size_t mem_good_size(size_t bytes);
 
-/* Bytes now allocated by the calling thread less those it freed: with shared-nothing workers this is the
- * worker's memory. Exact under jemalloc; counted by wrappers in sanitizer builds. */
+/* Bytes now allocated by the calling thread less those it freed: with shared-nothing workers this
+ * is the worker's memory. Exact under jemalloc; counted by wrappers in sanitizer builds. */
 int64_t mem_thread_used(void);
 
 /* Whole process: allocated, resident, peak resident, in bytes. */

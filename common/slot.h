@@ -9,9 +9,10 @@
 
 /* Key -> hash slot as in Redis Cluster (CRC16/XMODEM, hash tags), and the inner form of keys.
  *
- * Databases are a prefix inside: the inner key of a key in database 0 is the key itself unless its first byte
- * is 0xFF; every other key becomes 0xFF, the database number as one byte, then the key. So the common case costs
- * nothing and no two (database, key) pairs collide. The slot is always that of the key the client named. */
+ * Databases are a prefix inside: the inner key of a key in database 0 is the key itself unless its
+ * first byte is 0xFF; every other key becomes 0xFF, the database number as one byte, then the key.
+ * So the common case costs nothing and no two (database, key) pairs collide. The slot is always
+ * that of the key the client named. */
 #define SLOT_COUNT 16384
 #define DB_COUNT 16
 #define DB_ESCAPE ((char)0xFF)
@@ -27,7 +28,8 @@ uint16_t slot_of_inner(struct span inner);
 unsigned key_db(struct span inner);
 struct span key_outer(struct span inner);
 
-/* True if the client's key in this database needs a prefix; then key_add_prefix writes the two bytes. */
+/* True if the client's key in this database needs a prefix; then key_add_prefix writes the two
+ * bytes. */
 static inline bool key_needs_prefix(unsigned db, struct span key)
 {
     return db != 0 || (key.len != 0 && key.p[0] == DB_ESCAPE);

@@ -6,9 +6,10 @@
 
 #include "common/span.h"
 
-/* Takes the next word off *rest, by the rules of Redis' inline commands and configuration lines: words are separated by
- * white space; "..." knows \n \r \t \b \a \xHH and \c for any other c; '...' knows \' only; a closing quote must be
- * followed by white space or the end. A byte of zero ends the text.
+/* Takes the next word off *rest, by the rules of Redis' inline commands and configuration lines:
+ * words are separated by white space; "..." knows \n \r \t \b \a \xHH and \c for any other c; '...'
+ * knows \' only; a closing quote must be followed by white space or the end. A byte of zero ends
+ * the text.
  *
  *   out   room for rest->len bytes; *len bytes of it are the word (it may hold any byte)
  *

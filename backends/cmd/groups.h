@@ -4,21 +4,22 @@
 #include "backends/cmd/cmd.h"
 
 /* The arrays of rows that make up the command table: one per file of commands, each ended by a row
- * whose name is NULL. To add a file: define `const struct cmd cmds_x[] = {..., {0}};` and add X(x) here. */
-#define CMD_GROUPS(X) \
-    X(string) \
-    X(generic) \
-    X(hash) \
-    X(set) \
-    X(list) \
-    X(stream) \
-    X(zset) \
-    X(bitmap) \
-    X(hll) \
-    X(geo) \
-    X(sort) \
-    X(connection) \
-    X(cluster) \
+ * whose name is NULL. To add a file: define `const struct cmd cmds_x[] = {..., {0}};` and add X(x)
+ * here. */
+#define CMD_GROUPS(X)                                                                              \
+    X(string)                                                                                      \
+    X(generic)                                                                                     \
+    X(hash)                                                                                        \
+    X(set)                                                                                         \
+    X(list)                                                                                        \
+    X(stream)                                                                                      \
+    X(zset)                                                                                        \
+    X(bitmap)                                                                                      \
+    X(hll)                                                                                         \
+    X(geo)                                                                                         \
+    X(sort)                                                                                        \
+    X(connection)                                                                                  \
+    X(cluster)                                                                                     \
     X(server)
 
 #define X(group) extern const struct cmd cmds_##group[];

@@ -5,16 +5,17 @@
 #include <stdint.h>
 
 #include "backends/cmd/cmd.h"
-#include "backends/node/replies.h"
 #include "backends/cmd/config.h"
 #include "backends/cmd/stats.h"
+#include "backends/node/replies.h"
 #include "backends/node/settings.h"
 #include "backends/server/server.h"
 #include "backends/store/store.h"
 #include "common/clustermap.h"
 
-/* halcyon-node: W shared-nothing workers. A worker owns the slots with slot % W == its index, as far as its shard has them, with its own
- * store; no locks, nothing shared but the immutable cluster map. */
+/* halcyon-node: W shared-nothing workers. A worker owns the slots with slot % W == its index, as
+ * far as its shard has them, with its own store; no locks, nothing shared but the immutable cluster
+ * map. */
 
 /* What the process knows; written before the workers start. */
 struct node {
@@ -24,9 +25,9 @@ struct node {
 
 /* Counts of one worker for INFO, in info_sum.own[]. */
 enum node_count {
-    NODE_LINKS,      /* connections of proxies */
-    NODE_MOVED,      /* requests for slots of others */
-    NODE_OOM,        /* writes refused for lack of memory */
+    NODE_LINKS, /* connections of proxies */
+    NODE_MOVED, /* requests for slots of others */
+    NODE_OOM,   /* writes refused for lack of memory */
     NODE_TOMBSTONES,
     NODE_LAZY_STEPS,
     NODE_COUNTS
@@ -53,8 +54,8 @@ struct node_worker {
     /* scratch of the batch */
     uint64_t now_ms;
     uint64_t hashes[CONN_BATCH_MAX];
-    struct buf inner_keys;    /* keys with a database prefix */
-    struct span *inner_argv;  /* and the arguments they are part of */
+    struct buf inner_keys;   /* keys with a database prefix */
+    struct span *inner_argv; /* and the arguments they are part of */
     uint32_t inner_cap;
     /* a replica's: see replica_serve.c */
     uint64_t boot_ns; /* clk_boot_ns after the present batch was read */
@@ -64,29 +65,34 @@ struct node_worker {
     uint64_t *waiting; /* ids of sessions whose request found no room */
     uint32_t waiting_count, waiting_cap;
     struct buf reply_scratch;
-    unsigned wrap_digits;     /* of the length of the last wrapped reply: the best guess for the next */
+    /* of the length of the last wrapped reply: the best guess for the next */
+    unsigned wrap_digits;
 };
 
 struct node_session {
-    struct session s;   /* first */
-    struct reply_slot *first_slot, *last_slot; /* replies that come later, and what is behind them */
+    struct session s; /* first */
+    /* replies that come later, and what is behind them */
+    struct reply_slot *first_slot, *last_slot;
     uint8_t link_proto; /* 2 or 3: a proxy's link (docs/architecture.md); 0: anybody else */
 };
 
 /* dispatch.c */
-size_t node_batch(struct session *s, const struct conn_req *reqs, size_t n); /* as server_ops.on_batch */
+/* as server_ops.on_batch */
+size_t node_batch(struct session *s, const struct conn_req *reqs, size_t n);
 void node_resume_waiting(struct node_worker *nw); /* there is room for operations again */
 
 /* slots.c: which worker serves a request */
 void node_slots_build(struct node_worker *nw);
-/* Checks that all keys of the request (inner keys) are of one slot and served here. Otherwise answers -MOVED or -CROSSSLOT
- * to out and returns false. */
-bool node_slots_check(struct node_worker *nw, const struct cmd *cmd, const struct span *argv, int argc,
-                      struct resp_out *out);
-enum err node_find_self(struct node *node, const struct node_settings *set, struct errmsg *why) must_use;
+/* Checks that all keys of the request (inner keys) are of one slot and served here. Otherwise
+ * answers -MOVED or -CROSSSLOT to out and returns false. */
+bool node_slots_check(struct node_worker *nw, const struct cmd *cmd, const struct span *argv,
+                      int argc, struct resp_out *out);
+enum err node_find_self(struct node *node, const struct node_settings *set,
+                        struct errmsg *why) must_use;
 
 /* memory.c: budget, eviction, expiry, lazy freeing */
-/* Before a command runs while memory_max is set: evicts if necessary. False: there is no room and nothing more can go. */
+/* Before a command runs while memory_max is set: evicts if necessary. False: there is no room and
+ * nothing more can go. */
 bool node_make_room(struct node_worker *nw);
 void node_cron_start(struct node_worker *nw);
 void node_cron_stop(struct node_worker *nw);
@@ -95,9 +101,11 @@ void node_cron_hurry(struct node_worker *nw);
 
 /* link.c: what proxies say to a node */
 /* HALCYON LINK 2|3, answered to out. */
-void node_link_open(struct node_session *ns, const struct span *argv, int argc, struct resp_out *out);
-/* Each reply of a link is wrapped in one bulk string. begin leaves room for its header and returns where it starts; end puts the
- * header before what was appended since, moving it by a byte or two if the room was guessed wrong. */
+void node_link_open(struct node_session *ns, const struct span *argv, int argc,
+                    struct resp_out *out);
+/* Each reply of a link is wrapped in one bulk string. begin leaves room for its header and returns
+ * where it starts; end puts the header before what was appended since, moving it by a byte or two
+ * if the room was guessed wrong. */
 size_t node_wrap_begin(struct node_worker *nw, struct resp_out *out);
 void node_wrap_end(struct node_worker *nw, struct resp_out *out, size_t start);
 /* Takes everything since start back: the reply will be the node's own words, not wrapped. */

@@ -9,7 +9,8 @@
 
 enum node_membership { NODE_MEMBERSHIP_STATIC, NODE_MEMBERSHIP_INJECTED }; /* replica_view.c */
 
-/* All options of halcyon-node: what it shares with the proxy, the cluster's lines, and its own (names as in redis.conf). */
+/* All options of halcyon-node: what it shares with the proxy, the cluster's lines, and its own
+ * (names as in redis.conf). */
 struct node_settings {
     struct server_settings server;
     struct cluster_settings cluster;
@@ -18,9 +19,9 @@ struct node_settings {
     char *cluster_name;
     int64_t peer_port_offset, incarnation_id;
     uint64_t transfer_rate; /* bytes per second */
-    int transport;  /* enum transport_kind */
-    int membership; /* enum node_membership */
-    int maxmemory_policy; /* enum evict_policy */
+    int transport;          /* enum transport_kind */
+    int membership;         /* enum node_membership */
+    int maxmemory_policy;   /* enum evict_policy */
     int64_t lfu_log_factor, lfu_decay_time;
     int64_t hz, expire_effort;
     /* forms of collections (backends/cmd/config.h) */
