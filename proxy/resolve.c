@@ -8,12 +8,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/must.h"
 #include "proxy/proxy.h"
 
 #define PAUSE_S 2
+#define NS_PER_S 1000000000u
 
 struct resolver {
     struct server *sv;
@@ -78,9 +80,9 @@ static void *run(void *arg)
     struct resolver *r = arg;
     pthread_mutex_lock(&r->lock);
     while (!r->stop) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += PAUSE_S;
+        uint64_t now_ns = clk_mono_ns();
+        struct timespec until = {.tv_sec = (time_t)(now_ns / NS_PER_S) + PAUSE_S,
+                                 .tv_nsec = (long)(now_ns % NS_PER_S)};
         if (pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT) {
             continue;
         }

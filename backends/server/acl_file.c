@@ -39,7 +39,7 @@ static enum err read_whole(const char *path, struct buf *out, struct errmsg *why
     FILE *f = fopen(path, "re");
     if (f == NULL) {
         return errmsg_set(why, ERR_IO, "Error loading ACLs, opening file '%s': %s", path,
-                          strerror(errno)); // NOLINT
+                          strerrordesc_np(errno));
     }
     size_t n;
     do {
@@ -128,7 +128,7 @@ enum err acl_save_file(struct acl *a, const char *path, struct errmsg *why)
     }
     int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0) {
-        return errmsg_set(why, ERR_IO, "%s: %s", temp, strerror(errno)); // NOLINT
+        return errmsg_set(why, ERR_IO, "%s: %s", temp, strerrordesc_np(errno));
     }
     struct buf text = {0};
     write_users(a, &text);
@@ -143,7 +143,7 @@ enum err acl_save_file(struct acl *a, const char *path, struct errmsg *why)
     ok = ok && rename(temp, path) == 0;
     buf_free(&text);
     if (!ok) {
-        (void)errmsg_set(why, ERR_IO, "%s: %s", path, strerror(errno)); // NOLINT
+        (void)errmsg_set(why, ERR_IO, "%s: %s", path, strerrordesc_np(errno));
         (void)unlink(temp);
         return ERR_IO;
     }

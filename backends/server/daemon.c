@@ -62,7 +62,7 @@ static void notify_supervisor(const struct server_settings *set, const char *sta
     }
     socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
     if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to, size) < 0) {
-        log_warning("cannot tell the supervisor: %s", strerror(errno)); // NOLINT
+        log_warning("cannot tell the supervisor: %s", strerrordesc_np(errno));
     }
     (void)close(fd);
 }
@@ -71,7 +71,7 @@ static enum err into_background(struct errmsg *why)
 {
     pid_t pid = fork();
     if (pid < 0) {
-        return errmsg_set(why, ERR_IO, "daemonize: %s", strerror(errno)); // NOLINT
+        return errmsg_set(why, ERR_IO, "daemonize: %s", strerrordesc_np(errno));
     }
     if (pid != 0) {
         _exit(0);
@@ -93,7 +93,7 @@ static enum err write_pidfile(const char *path, struct errmsg *why)
 {
     FILE *f = fopen(path, "we");
     if (f == NULL) {
-        return errmsg_set(why, ERR_IO, "pidfile %s: %s", path, strerror(errno)); // NOLINT
+        return errmsg_set(why, ERR_IO, "pidfile %s: %s", path, strerrordesc_np(errno));
     }
     (void)fprintf(f, "%d\n", (int)getpid());
     return fclose(f) == 0 ? OK : errmsg_set(why, ERR_IO, "pidfile %s: cannot write", path);
@@ -298,7 +298,7 @@ static enum err prepare(struct server *sv, struct server_settings *set, struct e
 {
     const struct server_ops *ops = sv->ops;
     if (chdir(set->dir) != 0) {
-        return errmsg_set(why, ERR_IO, "dir %s: %s", set->dir, strerror(errno)); // NOLINT
+        return errmsg_set(why, ERR_IO, "dir %s: %s", set->dir, strerrordesc_np(errno));
     }
     enum err e = OK;
     if (set->daemonize) {

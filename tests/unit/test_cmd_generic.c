@@ -218,7 +218,7 @@ static void scan_finds_every_key_once(void **state)
         memcpy(cursor, p, n);
         cursor[n] = '\0';
         for (p = strstr(p, "key:"); p != NULL; p = strstr(p + 1, "key:")) {
-            times[atoi(p + 4)]++;
+            times[strtoul(p + 4, NULL, 10)]++;
         }
     } while (strcmp(cursor, "0") != 0);
     for (int i = 0; i < 3000; i++) {

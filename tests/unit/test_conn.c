@@ -10,6 +10,7 @@
 #include <fcntl.h>
 
 #include "common/conn.h"
+#include "common/num.h"
 
 /* An echo server over a socket pair: answers each request with its last argument as a bulk string.
  * "hold" is not taken until resumed, "big N" answers N bytes, "bye" closes after the answer, "drop"
@@ -37,7 +38,8 @@ static size_t echo_batch(struct conn *c, const struct conn_req *reqs, size_t n)
             return i;
         }
         if (span_is(first, "big")) {
-            size_t size = (size_t)atol(last.p);
+            uint64_t size = 0;
+            assert_true(num_parse_u64(last, &size));
             char *bytes = calloc(1, size);
             resp_bulk(&c->reply, bytes, size);
             free(bytes);
