@@ -41,12 +41,12 @@ enum target_how {
 
 #define SLOT_MANY SLOT_COUNT /* struct call.slot of such a request */
 
-/* lane.c: as target_find, when there are replicas. */
+/* As target_find, when there are replicas. */
 bool lane_target(struct client *c, unsigned partition, unsigned slot, unsigned how,
                  struct target *t);
 /* The call is about to be committed to the lane's link; gives the flags for it. */
 unsigned lane_enter(struct lane *lane, struct call *k, unsigned slot);
-/* The outcome of a call that is in a lane. */
+/* The outcome of a call that is in a lane (lane_again.c). */
 void lane_done(struct call *k, enum shard_result result, struct span bytes, struct span request);
 /* The same for a particular replica. *away: that replica cannot be asked, another may. */
 bool lane_target_replica(struct client *c, unsigned partition, unsigned replica, struct target *t,

@@ -209,6 +209,7 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     pw->endpoint_count = mem_zalloc(n * sizeof *pw->endpoint_count);
     pw->endpoint_part = mem_zalloc(n * sizeof *pw->endpoint_part);
     pw->endpoint_slot = mem_zalloc(n * sizeof *pw->endpoint_slot);
+    pw->endpoint_refused_ns = mem_zalloc(n * sizeof *pw->endpoint_refused_ns);
     for (unsigned i = 0; i < pw->route->partitions; i++) { /* be ready before the first client is */
         shard_link(pw->pool, route_partition(pw->route, i), 2);
     }
@@ -239,6 +240,7 @@ static void worker_stop(struct worker *w)
     mem_free(pw->endpoint_count);
     mem_free(pw->endpoint_part);
     mem_free(pw->endpoint_slot);
+    mem_free(pw->endpoint_refused_ns);
     mem_free(pw);
     w->data = NULL;
     if (w->index == 0) { /* every worker has its own hold */

@@ -130,7 +130,8 @@ struct proxy_worker {
     uint32_t free_hold_count;
     uint32_t *endpoint_count; /* scratch: one per endpoint */
     uint16_t *endpoint_part, *endpoint_slot;
-    struct lanes *lanes; /* of all clients */
+    uint64_t *endpoint_refused_ns; /* lane.c: one per endpoint */
+    struct lanes *lanes;           /* of all clients */
     struct lane *paused_lanes;
     struct loop_timer *lane_timer;
     uint32_t next_home;

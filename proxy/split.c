@@ -36,8 +36,8 @@ static bool all_ready(struct client *c, const struct admitted *a, const struct c
 }
 
 /* Appends the keys (and values) whose part is `part` as one request. */
-static void encode_part(struct buf *b, struct client *c, const struct conn_req *q,
-                        const struct plan *p, const struct gather *g, uint32_t part, uint32_t count)
+static void encode_part(struct buf *b, const struct conn_req *q, const struct plan *p,
+                        const struct gather *g, uint32_t part, uint32_t count)
 {
     encode_header(b, 1 + (size_t)count * p->step);
     encode_arg(b, q->argv[0]);
@@ -46,7 +46,7 @@ static void encode_part(struct buf *b, struct client *c, const struct conn_req *
             continue;
         }
         const struct span *arg = &q->argv[1 + i * p->step];
-        encode_key(b, c->s.db, arg[0]);
+        encode_key(b, g->db, arg[0]);
         if (p->step == 2) {
             encode_arg(b, arg[1]);
         }
@@ -109,7 +109,7 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
         if (part[e] != NO_PART) {
             struct target t;
             target_find(c, e, pw->endpoint_slot[e], p.how, &t);
-            encode_part(shard_begin(t.l), c, q, &p, g, part[e], count[e]);
+            encode_part(shard_begin(t.l), q, &p, g, part[e], count[e]);
             gather_send(g, &t);
         }
     }

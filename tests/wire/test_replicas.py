@@ -130,6 +130,23 @@ def refusals(group, port):
         r.mode = lambda words: None
 
 
+def begins_to_serve(group, port):
+    """Replicas that begin to serve in the middle of a pipeline: nothing of it is lost or out of order."""
+    for until in range(8, 68, 3):
+        group.clear()
+        for r in group.replicas:
+            r.mode = lambda words, until=until: REFUSAL if len(group.log) < until else None
+        first, c = Conn(port), Conn(port)
+        first.send(encode("GET", "k"))
+        wait_for(lambda: len(group.log) >= 3, 2, "replicas to refuse")
+        c.send(encode("DEL", "n") + encode("INCR", "n") * 20 + encode("GET", "n"))
+        got = [c.reply() for _ in range(22)]
+        check(got[1:] == [b":%d\r\n" % (i + 1) for i in range(20)] + [b"$2\r\n20\r\n"], "a pipeline", until, got)
+        check(not first.reply().startswith(b"-"), "the first")
+    for r in group.replicas:
+        r.mode = lambda words: None
+
+
 def unknown_words(group, port):
     """A node that says UNKNOWN is taken at its word; nothing is repeated."""
     c = Conn(port)
@@ -351,7 +368,7 @@ def main():
     try:
         with proxy(args.build, group, first, "backend-timeout 1000", "backend-connect-timeout 300",
                    "backend-retry-max 40") as port:
-            for test in (spread, sticks, refusals, unknown_words, order_kept, breaks, write_in_flight, stands_still,
+            for test in (spread, sticks, refusals, begins_to_serve, unknown_words, order_kept, breaks, write_in_flight, stands_still,
                          scans, many_keys, all_gone, closes):
                 begin = time.monotonic()
                 test(group, port)
