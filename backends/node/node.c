@@ -201,6 +201,19 @@ static void info_add(struct worker *w, struct info_sum *sum)
     }
 }
 
+/* Of the worker that was asked: workers have transports of their own. */
+static void info_peers(const struct node_worker *nw, struct info_out *o)
+{
+    struct transport_stats s;
+    info_field(o, "peer_transport", "%s", transport_kind_name(replica_peer_stats(nw, &s)));
+    info_field(o, "peer_connected", "%u", s.connected);
+#define X(name, what) info_field(o, "peer_" #name, "%llu", (unsigned long long)s.name);
+    TRANSPORT_COUNTERS(X)
+#undef X
+    info_field(o, "peer_queued_bytes", "%llu", (unsigned long long)s.queued_bytes);
+    info_field(o, "peer_registered_bytes", "%llu", (unsigned long long)s.registered_bytes);
+}
+
 static void info_hermes(struct worker *w, const struct info_sum *sum, struct info_out *o)
 {
     const struct node_worker *nw = w->data;
@@ -216,6 +229,7 @@ static void info_hermes(struct worker *w, const struct info_sum *sum, struct inf
 #define X(name) info_field(o, "hermes_" #name, "%llu", (unsigned long long)sum->own[i++]);
     REPLICA_COUNTS(X)
 #undef X
+    info_peers(nw, o);
 }
 
 static void info_own(struct worker *w, const struct info_sum *sum, struct info_out *o)

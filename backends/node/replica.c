@@ -257,8 +257,8 @@ static enum err open_transport(struct replica *r, struct errmsg *why)
     const struct cluster_map *map = r->nw->map;
     const struct node_settings *set = r->nw->w->settings;
     enum transport_kind kind = TRANSPORT_TCP;
-    enum err e =
-        transport_choose((enum transport_kind)set->transport, node->self->host, NULL, &kind, why);
+    enum err e = transport_choose((enum transport_kind)set->transport, node->self->host,
+                                  set->rdma_device, &kind, why);
     if (e != OK) {
         return e;
     }
@@ -273,7 +273,12 @@ static enum err open_transport(struct replica *r, struct errmsg *why)
         .host = node->self->host,
         .port = (uint16_t)(node->self->port + set->peer_port_offset + (int64_t)r->nw->w->index),
         .events = &events,
-        .arg = r};
+        .arg = r,
+        .device = set->rdma_device, /* the transport copies it */
+        .slab_bytes = (uint32_t)set->rdma_slab_bytes,
+        .data_credits = (uint16_t)set->rdma_data_credits,
+        .ack_credits = (uint16_t)set->rdma_ack_credits,
+        .busy_poll_us = (uint32_t)set->rdma_busy_poll_us};
     return transport_new(&o, &r->transport, why);
 }
 
@@ -374,7 +379,13 @@ void replica_describe_peers(const struct node_worker *nw, char *out, size_t room
     transport_describe(r->transport, line, sizeof line);
     struct transport_stats s;
     if (transport_stats(r->transport, 0, &s) == OK) {
-        snprintf(out, room, "%s,connected=%u/%u,sends=%llu,receives=%llu", line, s.connected,
-                 s.peers, (unsigned long long)s.sends, (unsigned long long)s.receives);
+        snprintf(out, room, "%s,connected=%u/%u", line, s.connected, s.peers);
     }
+}
+
+enum transport_kind replica_peer_stats(const struct node_worker *nw, struct transport_stats *out)
+{
+    const struct transport *t = nw->replica->transport;
+    must(transport_stats(t, 0, out) == OK); /* the whole transport is always known */
+    return transport_kind_of(t);
 }

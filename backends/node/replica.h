@@ -8,6 +8,7 @@
 #include "backends/node/replies.h"
 #include "backends/server/session.h"
 #include "common/err.h"
+#include "rdma/transport.h"
 
 /* The driver of one worker's Hermes core: client commands become operations, the core's outputs become peer messages, changes of
  * the store and replies (DESIGN section 4; coherence/hermes.h is the contract).
@@ -69,5 +70,8 @@ const struct replica_counts *replica_counts(const struct node_worker *nw);
 /* One line each: "epoch 3, members 1 2 3, serving", transport. For INFO. */
 void replica_describe(const struct node_worker *nw, char *out, size_t room);
 void replica_describe_peers(const struct node_worker *nw, char *out, size_t room);
+/* Counters of the worker's transport over all its peers, and which transport it is. The worker must
+ * have a replica (nw->replica). */
+enum transport_kind replica_peer_stats(const struct node_worker *nw, struct transport_stats *out);
 
 #endif

@@ -22,6 +22,10 @@ struct node_settings {
     int transport;          /* enum transport_kind */
     int membership;         /* enum node_membership */
     int maxmemory_policy;   /* enum evict_policy */
+    /* of the RDMA transport; "" and 0: its own default (rdma/transport.h) */
+    char *rdma_device;
+    uint64_t rdma_slab_bytes;
+    int64_t rdma_data_credits, rdma_ack_credits, rdma_busy_poll_us;
     int64_t lfu_log_factor, lfu_decay_time;
     int64_t hz, expire_effort;
     /* forms of collections (backends/cmd/config.h) */
