@@ -92,10 +92,10 @@ struct cmd {
     int8_t arity;                          /* as Redis: negative means at least */
     int16_t first_key, last_key, key_step; /* 0 0 0: none */
     uint32_t flags;
+    enum cmd_group group;
     cmd_fn handler;
     cmd_rewrite_fn rewrite; /* or NULL */
     cmd_keys_fn keys;       /* or NULL: from first_key.. */
-    enum cmd_group group;
     /* categories beyond those that follow from flags and group, as in Redis: "@dangerous
      * @keyspace"; or NULL (a row with subs gets none from its group) */
     const char *acl;

@@ -69,9 +69,10 @@ void node_wrap_end(struct node_worker *nw, struct resp_out *out, size_t start)
     char text[NUM_I64_MAX];
     num_fmt_u64(text, len);
     at[0] = '$';
-    memcpy(at + 1, text,
-           digits); /* NOLINT(bugprone-not-null-terminated-result): bytes, no string */
-    memcpy(at + 1 + digits, "\r\n", 2);
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): bytes, no string */
+    memcpy(at + 1, text, digits);
+    at[1 + digits] = '\r';
+    at[2 + digits] = '\n';
     buf_add(out->b, "\r\n", 2);
 }
 

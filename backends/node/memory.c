@@ -25,6 +25,22 @@ static bool over_budget(const struct node_worker *nw)
 
 /* ---- eviction ---- */
 
+/* False: nothing can go. With replicas the entry goes later, when they know. */
+static bool evict_one(struct node_worker *nw)
+{
+    struct entry *e = store_evict_candidate(nw->store, nw->policy, nw->now_ms, &nw->rng);
+    if (e == NULL) {
+        return false;
+    }
+    nw->stats.evicted_keys++;
+    if (nw->replica != NULL) {
+        replica_evict(nw, e);
+    } else {
+        store_delete(nw->store, e);
+    }
+    return true;
+}
+
 /* Evicts until there is room, nothing can go (false), or the time is over (true: a command may
  * pass, the rest is done soon). */
 static bool evict(struct node_worker *nw, uint64_t budget_ns)
@@ -33,21 +49,11 @@ static bool evict(struct node_worker *nw, uint64_t budget_ns)
     for (unsigned i = 0; over_budget(nw); i++) {
         if (store_lazy_pending(nw->store) != 0) {
             store_lazy_step(nw->store, LAZY_ELEMENTS);
-        } else {
-            struct entry *e = store_evict_candidate(nw->store, nw->policy, nw->now_ms, &nw->rng);
-            if (e == NULL) {
-                return false;
-            }
-            nw->stats.evicted_keys++;
-            if (nw->replica != NULL) {
-                replica_evict(nw, e); /* gone when the other replicas know */
-                if (i >= EVICTIONS_PER_LOOK) {
-                    node_cron_hurry(nw);
-                    return true;
-                }
-            } else {
-                store_delete(nw->store, e);
-            }
+        } else if (!evict_one(nw)) {
+            return false;
+        } else if (nw->replica != NULL && i >= EVICTIONS_PER_LOOK) {
+            node_cron_hurry(nw);
+            return true;
         }
         if (i % EVICTIONS_PER_LOOK == EVICTIONS_PER_LOOK - 1 && clk_mono_ns() > end_ns) {
             node_cron_hurry(nw);

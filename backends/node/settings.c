@@ -22,8 +22,8 @@ static const struct cfg_enum memberships[] = {
 #define AT(field) offsetof(struct node_settings, field)
 #define NUMBER(option, field, preset, low, high, text)                                             \
     {                                                                                              \
-        .name = option, .type = CFG_INT, .flags = CFG_RUNTIME, .offset = AT(field), .def = preset, \
-        .min = low, .max = high, .section = "Data", .help = text                                   \
+        .name = (option), .type = CFG_INT, .flags = CFG_RUNTIME, .offset = AT(field),              \
+        .def = (preset), .min = (low), .max = (high), .section = "Data", .help = (text)            \
     }
 
 const struct cfg_option node_options[] = {

@@ -66,7 +66,7 @@ static void set_put_user(struct acl_set *set, struct acl_user *u)
         }
     }
     set->users[set->count++] = u; /* set_clone left room */
-    qsort(set->users, set->count, sizeof set->users[0], by_name);
+    qsort(set->users, set->count, sizeof(struct acl_user *), by_name);
 }
 
 void acl_set_put(struct acl_set *set)

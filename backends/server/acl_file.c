@@ -88,7 +88,7 @@ enum err acl_load_file(struct acl *a, const char *path, struct errmsg *why)
     acl_init(&fresh);
     unsigned number = 0;
     struct span rest = buf_span(&text);
-    while (rest.len != 0 && e == OK) {
+    while (rest.p != NULL && rest.len != 0 && e == OK) {
         const char *end = memchr(rest.p, '\n', rest.len);
         size_t n = end == NULL ? rest.len : (size_t)(end - rest.p);
         struct span line = span_of(rest.p, n != 0 && rest.p[n - 1] == '\r' ? n - 1 : n);

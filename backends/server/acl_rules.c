@@ -148,13 +148,18 @@ static void note_rule(struct acl_user *u, struct span rule)
     size_t n = rule.len < sizeof text - 1 ? rule.len : sizeof text - 1;
     for (size_t i = 0; i < n; i++) {
         char c = rule.p[i];
-        text[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+        if (c >= 'A' && c <= 'Z') {
+            c = (char)(c + 32);
+        }
+        text[i] = c;
     }
     struct span s = span_of(text, n);
     (void)list_remove(&u->rules, s);
     const char sign = text[0];
-    const char other = '+';
-    text[0] = sign == other ? (char)'-' : other;
+    text[0] = '+';
+    if (sign == '+') {
+        text[0] = '-';
+    }
     (void)list_remove(&u->rules, s);
     text[0] = sign;
     if (memchr(text, '|', n) == NULL && n > 1 && text[1] != '@') { /* its subcommands' rules */
