@@ -447,6 +447,36 @@ uint64_t hermes_digest(const struct hermes *h)
     return d;
 }
 
+static void drop_ref(struct hermes *h, struct coh_ref ref)
+{
+    if (ref.handle != 0) {
+        h->store.drop(h->store.ctx, ref);
+    }
+}
+
+void hermes_close(struct hermes *h)
+{
+    for (uint32_t i = 0; i < h->limits.records; i++) {
+        struct record *r = &h->records[i];
+        if (!r->used) {
+            continue;
+        }
+        for (uint32_t op = r->head; op != NIL; op = h->ops[op].next) {
+            drop_ref(h, h->ops[op].op.effects);
+        }
+        if (r->own.active) {
+            drop_ref(h, r->own.u.effects);
+            if (r->own.op != NIL) {
+                drop_ref(h, h->ops[r->own.op].op.effects);
+            }
+        }
+        if (r->has_pending) {
+            drop_ref(h, r->pending.effects);
+        }
+        drop_ref(h, r->key.ref);
+    }
+}
+
 void hermes_check(const struct hermes *h)
 {
     uint32_t used = 0;

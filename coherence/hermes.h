@@ -266,6 +266,9 @@ struct hermes *hermes_init(void *memory, const struct hermes_limits *l,
 enum err hermes_step(struct hermes *h, const struct hermes_in *in,
                      struct hermes_outbox *out) must_use;
 
+/* The end: gives every reference back with drop(). Operations still with the core are not
+ * completed; no other call may follow. Cost: all records. */
+void hermes_close(struct hermes *h);
 /* When to call with HERMES_IN_TIMER, on the clock of now_ns. UINT64_MAX: never. */
 uint64_t hermes_next_deadline(const struct hermes *h);
 /* May a key whose state byte is 0 be read from the store now (H9, H10)? now_ns: as in struct

@@ -306,13 +306,39 @@ enum err replica_start(struct node_worker *nw, struct errmsg *why)
     return e == OK ? replica_view_start(r, why) : e;
 }
 
+/* An operation that never ended: nobody waits for its reply any more. */
+static void abandon(struct replica *r, struct rop *op)
+{
+    struct reply_slot *slot = op->slot;
+    if (op->gather != NULL) {
+        slot = NULL;
+        if (--op->gather->open == 0) {
+            slot = op->gather->slot;
+            buf_free(&op->gather->error);
+            mem_free(op->gather);
+        }
+    }
+    if (slot != NULL) {
+        replies_done(r->nw, slot);
+    }
+    blob_drop(r, op->command);
+    blob_drop(r, op->key);
+}
+
 static void free_rops(struct replica *r)
 {
-    while (r->free_rops != NULL) {
-        struct rop *op = r->free_rops;
-        r->free_rops = op->next;
+    while (r->all_rops != NULL) {
+        struct rop *op = r->all_rops;
+        r->all_rops = op->all;
+        if (op->open) {
+            abandon(r, op);
+        }
         buf_free(&op->reply);
         mem_free(op);
+    }
+    if (r->flush != NULL) {
+        replies_done(r->nw, r->flush->slot);
+        mem_free(r->flush);
     }
 }
 
@@ -331,7 +357,9 @@ void replica_stop(struct node_worker *nw)
         r->held = f->next;
         mem_free(f);
     }
-    /* What the core and open operations still hold goes with the process. */
+    if (r->core != NULL) {
+        hermes_close(r->core);
+    }
     free_rops(r);
     blobs_release(r);
     mem_free(r->core_memory);

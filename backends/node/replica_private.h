@@ -21,6 +21,8 @@ struct blob {
 /* A client's command, or work of our own, while it is with the core. Its address is the operation's id. */
 struct rop {
     struct rop *next; /* free list */
+    struct rop *all;  /* of all there are */
+    bool open;        /* not on the free list */
     struct replica *r;
     struct reply_slot *slot; /* NULL: nobody waits for a reply */
     struct gather *gather;   /* NULL: the slot is this operation's alone */
@@ -80,7 +82,7 @@ struct replica {
     uint64_t now_ns;         /* last time given to the core */
     bool stepping;
     struct blob *released; /* to free when the outbox has been carried out */
-    struct rop *free_rops;
+    struct rop *free_rops, *all_rops;
     uint32_t open_rops;
     struct flush *flush;
     struct store *scratch; /* commands on absent keys are tried here first */

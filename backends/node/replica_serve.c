@@ -32,11 +32,14 @@ static struct rop *rop_new(struct replica *r)
     if (op != NULL) {
         r->free_rops = op->next;
         struct buf reply = op->reply;
-        *op = (struct rop){.r = r, .reply = reply};
+        *op = (struct rop){.r = r, .reply = reply, .all = op->all};
     } else {
         op = mem_zalloc(sizeof *op);
         op->r = r;
+        op->all = r->all_rops;
+        r->all_rops = op;
     }
+    op->open = true;
     r->open_rops++;
     return op;
 }
@@ -49,6 +52,7 @@ static void rop_free(struct rop *op)
     op->command = op->key = NULL;
     buf_consume(&op->reply, buf_used(&op->reply));
     buf_trim(&op->reply, 4096);
+    op->open = false;
     op->next = r->free_rops;
     r->free_rops = op;
     if (--r->open_rops == OPEN_MAX / 2) {
