@@ -151,6 +151,8 @@ static void outside_libraries_have_one_place(void **state)
     (void)state;
     refuses("common/conn.c", "#include <event2/event.h>\n", 1, "event2");
     refuses("proxy/x.c", "#include <hiredis/hiredis.h>\n", 1, "hiredis");
+    refuses("tests/fault/x.c", "#include <hiredis/hiredis.h>\n", 1, "hiredis");
+    accepts("tests/fault/record.c", "#include <hiredis/hiredis.h>\n");
     refuses("tests/unit/test_x.c", "#include <infiniband/verbs.h>\n", 1, "infiniband");
     refuses("proxy/x.c", "#include <rdma/rdma_cma.h>\n", 1, "rdma");
     accepts("common/loop.c", "#include <event2/event.h>\n");
