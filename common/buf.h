@@ -70,7 +70,7 @@ static inline void buf_consume(struct buf *b, size_t n)
 
 static inline struct span buf_span(const struct buf *b)
 {
-    return span_of(buf_head(b), buf_used(b));
+    return b->p != NULL ? span_of(b->p + b->head, buf_used(b)) : span_of(NULL, 0);
 }
 
 /* Gives memory back if the capacity exceeds keep and nothing is in use. */

@@ -349,13 +349,16 @@ void worker_count_error(struct worker *w, struct span reply)
     p->errors_total++;
     char word[ERRORSTAT_WORD];
     size_t n = 0;
-    for (size_t i = 1; i < reply.len && n < sizeof word - 1; i++) {
+    for (size_t i = 1; reply.p != NULL && i < reply.len && n < sizeof word - 1; i++) {
         char ch = reply.p[i];
         if (ch == ' ' || ch == '\r' || ch == '\n') {
             break;
         }
         bool bad = ch == ':' || ch == ',' || ch == '='; /* would break the line's form */
-        word[n++] = bad ? (char)'_' : ch;
+        word[n++] = ch;
+        if (bad) {
+            word[n - 1] = '_';
+        }
     }
     word[n] = '\0';
     for (unsigned i = 0; i < p->error_stat_count; i++) {
