@@ -12,6 +12,7 @@
 void buf_grow(struct buf *b, size_t n)
 {
     size_t used = buf_used(b);
+    must(b->head == 0 || b->p != NULL);
     must(n <= SIZE_MAX / 2 - used);
     if (b->head != 0 && used + n <= b->cap && b->head >= used) {
         memcpy(b->p, b->p + b->head, used);
