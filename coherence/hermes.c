@@ -1,21 +1,26 @@
 /* The Hermes replica: what comes in, what goes out, when to be called again. The rules are in the
  * files by message family:
  *
- *   hermes_op.c        client operations: waiting, starting, verdicts, completing (H1, H5, H9, H12,
- * H14) hermes_inv.c       INV (H2, H4)           hermes_ack.c     ACK, NACK, commit (H3)
- *   hermes_val.c       VAL and what it commits    hermes_replay.c  timers, replays, fetching (H6,
- * H8 FLOOR) hermes_view.c      view changes in slices (H7, H13)        hermes_grant.c   exclusive
- * slot grants and purging (H8, H11) hermes_transfer.c  learners (H10)         hermes_hot.c     hot
- * flag and generation (G3, G4, G6, G7) hermes_key.c       records, deadlines, queues, allowed moves
+ *   hermes_op.c        client operations: waiting, starting, verdicts, completing
+ *                      (H1, H5, H9, H12, H14)
+ *   hermes_inv.c       INV (H2, H4)
+ *   hermes_ack.c       ACK, NACK, commit (H3)
+ *   hermes_val.c       VAL and what it commits
+ *   hermes_replay.c    timers, replays, fetching (H6, H8 FLOOR)
+ *   hermes_view.c      view changes in slices (H7, H13)
+ *   hermes_grant.c     exclusive slot grants and purging (H8, H11)
+ *   hermes_transfer.c  learners (H10)
+ *   hermes_hot.c       hot flag and generation (G3, G4, G6, G7)
+ *   hermes_key.c       records, deadlines, queues, allowed moves
  *
  * States of a key (a key without a record is Valid):
  *
- *                     own update starts                    larger INV
- *      +--> VALID -------------------------> WRITE -----------------------> TRANS (own and a larger
- * pending one) |     |  ^        all ACKs, VAL        |  ^ superseded: INVALID        | |     |
- * +-----------------------------+                               | own done: INVALID |     | larger
- * INV                                                     | VAL of the larger one: VALID |     v
- * replay                                          v
+ *                     own update starts                  larger INV
+ *      +--> VALID -------------------------> WRITE ---------------------> TRANS (own and a larger
+ *      |     |  ^        all ACKs, VAL        |  | superseded: INVALID      |     pending one)
+ *      |     |  +-----------------------------+  v                          | own done: INVALID
+ *      |     | larger INV                                                   | VAL of the larger
+ *      |     v               replay                                         v   one: VALID
  *      +-- INVALID ----------------------> REPLAY ---- all ACKs, VAL ------> VALID
  *     VAL, or a value     <---------------  (larger INV: INVALID, TRANS)
  *

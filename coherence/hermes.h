@@ -64,18 +64,17 @@ struct hermes_meta {
 };
 
 enum hermes_op_kind {
-    HERMES_READ,    /* read() is called at the instant at which it takes effect */
-    HERMES_WRITE,   /* blind: effects fix the final state and the reply needs nothing from it */
-    HERMES_UPDATE,  /* RMW: prepare() is called on the base, and again on the next one when it gave
-                       up */
-    HERMES_EXPIRE,  /* RMW: conditional DEL; prepare() judges whether the key has expired at wall_ms
-                       (H12) */
+    HERMES_READ,  /* read() is called at the instant at which it takes effect */
+    HERMES_WRITE, /* blind: effects fix the final state and the reply needs nothing from it */
+    /* RMW: prepare() is called on the base, and again on the next one when it gave up */
+    HERMES_UPDATE,
+    /* RMW: conditional DEL; prepare() judges whether the key has expired at wall_ms (H12) */
+    HERMES_EXPIRE,
     HERMES_PROMOTE, /* generation (G6). REFUSED unless larger than what the key has */
     HERMES_DEMOTE,  /* generation (G7). REFUSED unless hot in exactly this one */
-    HERMES_PURGE,   /* key.slot: drop tombstones up to `version` (say, the largest one the driver's
-                     * store has there), under the   slot's grant (H8, H11); the key itself is not
-                     * used
-                     */
+    /* key.slot: drop tombstones up to `version` (say, the largest one the driver's store has
+       there), under the slot's grant (H8, H11); the key itself is not used */
+    HERMES_PURGE,
 };
 
 struct hermes_op {
@@ -90,15 +89,16 @@ struct hermes_op {
 
 enum hermes_result {
     HERMES_DONE,
-    HERMES_NOTHING, /* prepare() found nothing to change: the driver has the reply (it is a read,
-                       and was admitted as one) */
-    HERMES_HOT,  /* plain write to a hot key, or expired hot key read: nothing done; generation says
-                    which (G4) */
-    HERMES_COLD, /* HOTWRITE, but not hot in that generation: nothing done (G3) */
-    HERMES_REFUSED,  /* PROMOTE, DEMOTE: condition not met; PURGE: not now */
-    HERMES_TRYAGAIN, /* provably not executed (no lease, not a member, expelled): another replica
-                        may take it */
-    HERMES_UNKNOWN,  /* may take effect later or never; must not be repeated (H13) */
+    /* prepare() found nothing to change: the driver has the reply (it is a read, and was admitted
+       as one) */
+    HERMES_NOTHING,
+    /* plain write to a hot key, or expired hot key read: nothing done; generation: which (G4) */
+    HERMES_HOT,
+    HERMES_COLD,    /* HOTWRITE, but not hot in that generation: nothing done (G3) */
+    HERMES_REFUSED, /* PROMOTE, DEMOTE: condition not met; PURGE: not now */
+    /* provably not executed (no lease, not a member, expelled): another replica may take it */
+    HERMES_TRYAGAIN,
+    HERMES_UNKNOWN, /* may take effect later or never; must not be repeated (H13) */
 };
 
 struct hermes_done {
@@ -106,8 +106,9 @@ struct hermes_done {
     enum hermes_result result;
     uint64_t ts;         /* READ: of the value; writes: the one given */
     uint64_t generation; /* of the key, with HOT, COLD and DONE */
-    bool superseded; /* blind write that committed under a larger one: effects were not run here,
-                        the store does not hold them */
+    /* blind write that committed under a larger one: effects were not run here, the store does not
+     * hold them */
+    bool superseded;
 };
 
 /* The driver's store. Called during a step; must not call back. op: the driver's id of the client
@@ -151,21 +152,22 @@ struct hermes_store {
 
 /* Limits and times, fixed at init. */
 struct hermes_limits {
-    uint32_t records; /* keys not Valid or with waiting operations: this replica's own operations
-                       * get ERR_BUSY when records / (2 * nodes of the view) are in use, the rest is
-                       * for other replicas' updates */
-    uint32_t ops;     /* operations under way or waiting */
-    uint32_t slots;   /* <= 16384 */
+    /* keys not Valid or with waiting operations: this replica's own operations get ERR_BUSY when
+     * records / (2 * nodes of the view) are in use, the rest is for other replicas' updates */
+    uint32_t records;
+    uint32_t ops;   /* operations under way or waiting */
+    uint32_t slots; /* <= 16384 */
     uint64_t
         resend_ns; /* INV without all ACKs: sent again after this long, doubling up to 16 times */
-    uint64_t replay_ns; /* message-loss timeout: a pending blind write is replayed, the owner of an
-                           RMW asked (H6) */
-    uint64_t seed;      /* jitter of the two */
+    /* message-loss timeout: a pending blind write is replayed, the owner of an RMW asked (H6) */
+    uint64_t replay_ns;
+    uint64_t seed; /* jitter of the two */
 };
 
-#define HERMES_OUT_MAX 128   /* outputs of one step at most */
-#define HERMES_SLICE 64      /* keys looked at per timer step after a view change */
-#define HERMES_PULL_SLICE 32 /* keys per slice of a state transfer: two items each at most, 64 in all */
+#define HERMES_OUT_MAX 128 /* outputs of one step at most */
+#define HERMES_SLICE 64    /* keys looked at per timer step after a view change */
+/* keys per slice of a state transfer: two items each at most, 64 in all */
+#define HERMES_PULL_SLICE 32
 #define HERMES_GRANTS_MAX 16 /* slots locked or wanted at once, per owner */
 
 enum hermes_in_kind {
@@ -191,9 +193,10 @@ struct hermes_in {
 };
 
 enum hermes_out_kind {
-    HERMES_OUT_SEND, /* msg to every node of to_mask (positions in hermes_view); VALUE, PULL_VALUE:
-                        encode the store's value of msg.key now */
-    HERMES_OUT_DONE, /* completion */
+    /* msg to every node of to_mask (positions in hermes_view); VALUE, PULL_VALUE: encode the
+       store's value of msg.key now */
+    HERMES_OUT_SEND,
+    HERMES_OUT_DONE,      /* completion */
     HERMES_OUT_CAUGHT_UP, /* this learner has everything: membership may promote it (H10) */
 };
 
@@ -220,10 +223,12 @@ struct hermes_out {
     X(BASE_PROVED)                                                                                 \
     X(ODD_OWN_PROVED)                                                                              \
     X(RMW_GAVE_UP)                                                                                 \
-    X(RMW_RETRIED) X(VAL_LATE) X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT)                \
-        X(REPLAY_COMMITTED) X(REPLAY_SUPERSEDED) X(OWNER_ASKED) X(RESENT) X(RESENT_NEW_EPOCH)      \
-            X(ACKS_RESET) X(ACK_LATE) X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(VIEW_INSTALLED)     \
-                X(EXPELLED) X(UNKNOWN_REPORTED) X(READ_WAITED) X(READ_NO_LEASE) X(VALUE_INSTALLED) \
+    X(RMW_RETRIED)                                                                                 \
+    X(VAL_LATE)                                                                                    \
+    X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED) X(REPLAY_SUPERSEDED)  \
+        X(OWNER_ASKED) X(RESENT) X(RESENT_NEW_EPOCH) X(ACKS_RESET) X(ACK_LATE)                     \
+            X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(VIEW_INSTALLED) X(EXPELLED)                   \
+                X(UNKNOWN_REPORTED) X(READ_WAITED) X(READ_NO_LEASE) X(VALUE_INSTALLED)             \
                     X(ODD_VALUE_REFUSED) X(FLOOR_ANSWERED) X(FLOOR_RAISED) X(GRANT_TAKEN)          \
                         X(GRANT_YIELDED) X(GRANT_VOIDED) X(LOCK_DEFERRED) X(PURGE_DONE)            \
                             X(UNLOCK_ASKED) X(OP_WAITED_FOR_GRANT) X(PULL_SLICE_DONE)              \
@@ -258,11 +263,15 @@ struct hermes *hermes_init(void *memory, const struct hermes_limits *l,
                            const struct hermes_store *store, uint32_t id, bool founder);
 
 /* One step. out must be empty (count 0); outputs are to be carried out in order.
- *   OK         taken
- *   ERR_BUSY   a table is full; nothing has changed: operation: answer or queue; message: drop it,
- * as if lost, or offer it again ERR_AGAIN  a message of a newer epoch; nothing has changed: hold it
- * (bounded) until that view is installed ERR_UNSUPPORTED  this kind of operation does not exist;
- * nothing has changed Cost: O(members), and at most HERMES_SLICE records after a view change. */
+ *
+ *   OK               taken
+ *   ERR_BUSY         a table is full; nothing has changed: operation: answer or queue; message:
+ *                    drop it, as if lost, or offer it again
+ *   ERR_AGAIN        a message of a newer epoch; nothing has changed: hold it (bounded) until that
+ *                    view is installed
+ *   ERR_UNSUPPORTED  this kind of operation does not exist; nothing has changed
+ *
+ * Cost: O(members), and at most HERMES_SLICE records after a view change. */
 enum err hermes_step(struct hermes *h, const struct hermes_in *in,
                      struct hermes_outbox *out) must_use;
 

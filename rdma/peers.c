@@ -3,15 +3,18 @@
  * Every call carries a sequence number that grows with each call of the caller (seeded with the
  * wall clock, so that it also grows when a process starts again). Rules for a call that comes in
  * from a known peer:
+ *
  *   1. A connection with it is up. When the connection was made the peer's last call had number s
- * (its own number if the peer dialled it, otherwise told in its acceptance). A call above s was
- * made later: the peer has lost that connection, so it is dropped here and the call taken. Up to s
- * it is the other half of a simultaneous dial: refused as duplicate.
+ *      (its own number if the peer dialled it, otherwise told in its acceptance). A call above s
+ *      was made later: the peer has lost that connection, so it is dropped here and the call taken.
+ *      Up to s it is the other half of a simultaneous dial: refused as duplicate.
  *   2. An own call is under way and its hello may have been seen: the call of the lower member id
- * survives.
+ *      survives.
  *   3. An own call whose hello was not sent cannot have been accepted: it gives way.
  *   4. A call of the peer was accepted but is not up: the peer makes one call at a time, the newer
- * counts. Both ends apply 2 to the same pair of numbers, so exactly one of two simultaneous calls
+ *      counts.
+ *
+ * Both ends apply 2 to the same pair of numbers, so exactly one of two simultaneous calls
  * survives. */
 #include <arpa/inet.h>
 #include <netdb.h>

@@ -24,7 +24,7 @@
 #define KEEPALIVE_US 1000000u
 #define ACK_TIMEOUT                                                                                \
     15 /* 4.096 us << 15 = 134 ms, times RETRIES + 1: about a second to notice a dead device */
-#define RETRIES 6 /* 7 is for ever on Soft-RoCE */
+#define RETRIES 6     /* 7 is for ever on Soft-RoCE */
 #define RNR_RETRIES 6 /* credits make it unneeded; 7 would mean for ever and hide a fault */
 #define REJECT_BYTES 4u
 

@@ -11,18 +11,26 @@
  * receiving, draining, busy polling. verbs_device.c: finding and describing devices.
  *
  * Slab: one registered buffer, one SEND, one RECV. Its first SLAB_HEAD bytes are
- *   0 u16 data credits given back | 2 u16 ack credits | 4 u8 control credits | 5 u8 class | 6 u16
- * zero then whole frames (wire.h). Messages longer than a slab travel as FRAGMENT frames and a last
+ *
+ *   0 u16 data credits given back | 2 u16 ack credits | 4 u8 control credits | 5 u8 class |
+ *   6 u16 zero
+ *
+ * then whole frames (wire.h). Messages longer than a slab travel as FRAGMENT frames and a last
  * MESSAGE. */
 #define SLAB_HEAD 8u
 #define SLAB_MIN 256u
 #define SLAB_MAX (1u << 20)
 
 /* Every receive posted at the peer is a credit of one class; a sender without a credit does not
- * send. DATA     messages; may carry acks as well ACK      only TRANSPORT_ACK messages, used when
- * the data credits are out: answers always get through CONTROL  no messages: gives credits back,
- * opens the connection, keeps it alive A receive is posted again before its credit is given back,
- * so there is always one for what may come. */
+ * send.
+ *
+ *   DATA     messages; may carry acks as well
+ *   ACK      only TRANSPORT_ACK messages, used when the data credits are out: answers always get
+ *            through
+ *   CONTROL  no messages: gives credits back, opens the connection, keeps it alive
+ *
+ * A receive is posted again before its credit is given back, so there is always one for what may
+ * come. */
 enum slab_class { SLAB_DATA, SLAB_ACK, SLAB_CONTROL, SLAB_CLASSES };
 #define CONTROL_CREDITS 8u
 #define CREDITS_MAX 4096u

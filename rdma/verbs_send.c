@@ -2,11 +2,14 @@
  *
  * A message is copied straight into the slab being filled. Only what finds no credit or no free
  * slab, or is longer than a slab, goes through a backlog; from there it is cut into fragments. A
- * flush closes the open slab and posts everything filled as one chain. Invariants: I1 one credit of
- * its class is spent per slab, when it is opened I2 data messages never enter an ACK slab; an ACK
- * may enter any I3 no data message passes another one: while the data backlog is not empty, new
- * ones go behind it I4 at most a quarter of the ring is posted without a signalled send among it,
- * so the ring always drains */
+ * flush closes the open slab and posts everything filled as one chain. Invariants:
+ *
+ *   I1  one credit of its class is spent per slab, when it is opened
+ *   I2  data messages never enter an ACK slab; an ACK may enter any
+ *   I3  no data message passes another one: while the data backlog is not empty, new ones go behind
+ *       it
+ *   I4  at most a quarter of the ring is posted without a signalled send among it, so the ring
+ *       always drains */
 #include <string.h>
 
 #include "common/must.h"

@@ -10,11 +10,14 @@
 #include "common/err.h"
 #include "rdma/transport.h"
 
-/* The driver of one worker's Hermes core: client commands become operations, the core's outputs become peer messages, changes of
- * the store and replies (DESIGN section 4; coherence/hermes.h is the contract).
+/* The driver of one worker's Hermes core: client commands become operations, the core's outputs
+ * become peer messages, changes of the store and replies (DESIGN section 4; coherence/hermes.h is
+ * the contract).
  *
- *   replica.c        life, steps, outbox, peers          replica_store.c  the store behind the core's vtable, references
- *   replica_serve.c  commands to operations and replies  replica_view.c   where views and leases come from
+ *   replica.c        life, steps, outbox, peers
+ *   replica_store.c  the store behind the core's vtable, references
+ *   replica_serve.c  commands to operations and replies
+ *   replica_view.c   where views and leases come from
  *
  * A worker of a shard with one node has none: it runs commands on its store directly. */
 struct replica;
@@ -24,7 +27,8 @@ struct node_worker;
 enum err replica_start(struct node_worker *nw, struct errmsg *why) must_use;
 void replica_stop(struct node_worker *nw); /* no effect without a replica */
 
-/* At the start of a batch, after its bytes were read: takes the clock that reads are judged by (H9). */
+/* At the start of a batch, after its bytes were read: takes the clock that reads are judged by
+ * (H9). */
 void replica_batch(struct node_worker *nw);
 
 struct replica_request {
@@ -42,14 +46,18 @@ enum replica_taken {
     REPLICA_DONE,    /* the reply is in out */
     REPLICA_CONTROL, /* out holds the node's own word (TRYAGAIN ...), which a link does not wrap */
     REPLICA_LATER,   /* a slot was added to the session's queue; nothing is in out */
-    REPLICA_FULL     /* no room for another operation: offer the request again when replies have left */
+    /* no room for another operation: offer the request again when replies have left */
+    REPLICA_FULL
 };
 
 /* Runs or starts one data command. */
-enum replica_taken replica_serve(struct node_worker *nw, const struct replica_request *r, struct resp_out *out);
+enum replica_taken replica_serve(struct node_worker *nw, const struct replica_request *q,
+                                 struct resp_out *out);
 
-/* HALCYON VIEW, HALCYON LEASE: views and leases from outside (`membership injected`). Answers to out. */
-void replica_command(struct node_worker *nw, const struct span *argv, int argc, struct resp_out *out);
+/* HALCYON VIEW, HALCYON LEASE: views and leases from outside (`membership injected`). Answers to
+ * out. */
+void replica_command(struct node_worker *nw, const struct span *argv, int argc,
+                     struct resp_out *out);
 
 /* Expired keys and victims of eviction are deleted by operations of their own. */
 void replica_expire_all(struct node_worker *nw, struct entry *const *e, size_t n);
@@ -58,9 +66,12 @@ void replica_evict(struct node_worker *nw, struct entry *e);
 void replica_cron(struct node_worker *nw);
 
 /* Numbers for INFO. X(name) */
-#define REPLICA_COUNTS(X)                                                                                              \
-    X(reads_local) X(reads_waited) X(reads_refused) X(writes_started) X(writes_done) X(writes_unknown) X(writes_nothing) \
-    X(inv_sent) X(ack_sent) X(val_sent) X(other_sent) X(messages_received) X(values_installed) X(expired_by_write) X(transfer_items) X(transfer_bytes)
+#define REPLICA_COUNTS(X)                                                                          \
+    X(reads_local)                                                                                 \
+    X(reads_waited)                                                                                \
+    X(reads_refused) X(writes_started) X(writes_done) X(writes_unknown) X(writes_nothing)          \
+        X(inv_sent) X(ack_sent) X(val_sent) X(other_sent) X(messages_received) X(values_installed) \
+            X(expired_by_write) X(transfer_items) X(transfer_bytes)
 struct replica_counts {
 #define X(name) uint64_t name;
     REPLICA_COUNTS(X)

@@ -1,15 +1,16 @@
 #ifndef BACKENDS_NODE_REPLICA_PRIVATE_H
 #define BACKENDS_NODE_REPLICA_PRIVATE_H
 
-#include "backends/node/node.h"
 #include "backends/cmd/value.h"
+#include "backends/node/node.h"
 #include "backends/node/replica.h"
 #include "coherence/hermes.h"
 #include "common/resp.h"
 #include "rdma/transport.h"
 
-/* Bytes that the core refers to: keys, effects, encoded values. handle is the pointer. Born with no reference and put on the
- * list of what is freed when the outbox has been carried out, unless somebody holds it by then. */
+/* Bytes that the core refers to: keys, effects, encoded values. handle is the pointer. Born with no
+ * reference and put on the list of what is freed when the outbox has been carried out, unless
+ * somebody holds it by then. */
 struct blob {
     struct blob *next; /* on that list; NULL and !listed: not on it */
     uint32_t refs;
@@ -18,7 +19,8 @@ struct blob {
     char bytes[];
 };
 
-/* A client's command, or work of our own, while it is with the core. Its address is the operation's id. */
+/* A client's command, or work of our own, while it is with the core. Its address is the operation's
+ * id. */
 struct rop {
     struct rop *next; /* free list */
     struct rop *all;  /* of all there are */
@@ -71,6 +73,7 @@ struct replica_peer {
     bool agreed;   /* it knows of no other process with our id */
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): one per worker, ordered by meaning */
 struct replica {
     struct node_worker *nw;
     struct hermes *core; /* NULL: no view yet */
@@ -132,8 +135,14 @@ static inline struct coh_ref blob_ref(const struct blob *b)
 {
     return (struct coh_ref){(uint64_t)(uintptr_t)b, b->len};
 }
+static inline struct rop *rop_of(uint64_t id)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): ids of operations are their addresses */
+    return (struct rop *)(uintptr_t)id;
+}
 static inline struct blob *ref_blob(struct coh_ref ref)
 {
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): handles are integers in the core */
     return (struct blob *)(uintptr_t)ref.handle;
 }
 static inline struct span blob_span(const struct blob *b)
@@ -149,8 +158,8 @@ size_t replica_parse(struct replica *r, struct span bytes, size_t at);
 /* replica_serve.c */
 void replica_op_done(struct replica *r, const struct hermes_done *d);
 /* Runs a command on a store at now_ms, appending its reply. */
-void replica_run(struct replica *r, const struct cmd *cmd, const struct span *argv, int argc, const struct cmd_ctx *like,
-                 struct resp_out *out);
+void replica_run(struct replica *r, const struct cmd *cmd, const struct span *argv, int argc,
+                 const struct cmd_ctx *like, struct resp_out *out);
 
 /* replica_view.c */
 enum err replica_view_start(struct replica *r, struct errmsg *why) must_use;

@@ -1,13 +1,16 @@
 /* Client commands as operations of the Hermes core, and their replies.
  *
  *   read    all its keys Valid (state byte 0), not expired, and the lease valid by the clock of the
- * batch: run at once on the store. Otherwise an operation READ on the key that is in the way; its
- * completion is the instant at which the command runs, or, if the command has several keys, the
- * moment to look again. A key that has expired is deleted by a write first (H12). write   of one
- * key: WRITE if it is blind, UPDATE otherwise. What the store makes of it, on every replica, is in
- * replica_store.c. DEL UNLINK MSET with several keys: an operation each, one reply. FLUSHALL,
- * FLUSHDB: an operation for each key that is there now, a bounded number at a time. Other commands
- * that write several keys need the slot's exclusive grant (H11) and are refused. */
+ *           batch: run at once on the store. Otherwise an operation READ on the key that is in the
+ *           way; its completion is the instant at which the command runs, or, if the command has
+ *           several keys, the moment to look again. A key that has expired is deleted by a write
+ *           first (H12).
+ *   write   of one key: WRITE if it is blind, UPDATE otherwise. What the store makes of it, on
+ *           every replica, is in replica_store.c.
+ *
+ * DEL UNLINK MSET with several keys: an operation each, one reply. FLUSHALL, FLUSHDB: an operation
+ * for each key that is there now, a bounded number at a time. Other commands that write several
+ * keys need the slot's exclusive grant (H11) and are refused. */
 #include <string.h>
 
 #include "backends/node/replica_private.h"
@@ -337,7 +340,7 @@ static void queue_again(struct replica *r, struct rop *op)
 
 void replica_op_done(struct replica *r, const struct hermes_done *d)
 {
-    struct rop *op = (struct rop *)(uintptr_t)d->op;
+    struct rop *op = rop_of(d->op);
     bool is_write = op->kind == HERMES_WRITE || op->kind == HERMES_UPDATE;
     r->counts.writes_done += is_write && d->result == HERMES_DONE;
     r->counts.writes_nothing += is_write && d->result == HERMES_NOTHING;

@@ -196,7 +196,7 @@ static bool on_prepare(void *ctx, const struct hermes_key *key, const struct her
                        uint64_t wall_ms, struct coh_ref *effects)
 {
     struct replica *r = replica_of(ctx);
-    struct rop *op = (struct rop *)(uintptr_t)hop->id;
+    struct rop *op = rop_of(hop->id);
     const struct entry *e = entry_of(r, key);
     if (hop->kind == HERMES_EXPIRE) {
         return prepare_expiry(r, e, blob_span(ref_blob(key->ref)), wall_ms, effects);
@@ -227,7 +227,7 @@ static void on_apply(void *ctx, const struct hermes_key *key, const struct herme
                      uint64_t id)
 {
     struct replica *r = replica_of(ctx);
-    struct rop *op = (struct rop *)(uintptr_t)id;
+    struct rop *op = rop_of(id);
     if (u->effects.handle != 0) {
         struct cmd_ctx c = context(r, op, u->now_ms);
         bool mute = op == NULL || op->rewritten || op->cmd == NULL;
@@ -289,7 +289,7 @@ static void on_install(void *ctx, const struct hermes_key *key, const struct her
 static void on_read(void *ctx, const struct hermes_key *key, uint64_t id)
 {
     struct replica *r = replica_of(ctx);
-    struct rop *op = (struct rop *)(uintptr_t)id;
+    struct rop *op = rop_of(id);
     const struct entry *e = entry_of(r, key);
     must(replica_parse(r, blob_span(op->command), 0) != 0);
     bool single =

@@ -1,16 +1,21 @@
 /* Where a replica's view and lease come from.
  *
- * static    The shard line is the view: epoch 1, replica i has id i + 1, and the lease never ends.
+ * static: The shard line is the view: epoch 1, replica i has id i + 1, and the lease never ends.
  * That is only safe while no id is ever used by two processes (DESIGN section 3, incarnations), and
  * a process that restarts has lost its store. So each process draws a boot number and tells it to
  * its peers, who remember the first they hear for each id: a replica serves only when all its peers
  * have agreed that they know no other process of its id, and what comes from a process that took
  * over an id is not heard. A replica that restarts alone therefore stays out, with a line in its
  * log that says so. All of a shard may restart together: then there is nothing left to be
- * consistent with. injected  Views and leases come by command, from a test or an operator's tool
- * that plays the membership service: HALCYON VIEW epoch SELF id MEMBERS id@host:port ... [LEARNERS
- * id@host:port ...] [FOUNDER] HALCYON LEASE epoch until      (until: CLOCK_BOOTTIME of this
- * machine, ns) ports are those of the peers' transport of this worker. */
+ * consistent with.
+ *
+ * injected: Views and leases come by command, from a test or an operator's tool that plays the
+ * membership service:
+ *
+ *   HALCYON VIEW epoch SELF id MEMBERS id@host:port ... [LEARNERS id@host:port ...] [FOUNDER]
+ *   HALCYON LEASE epoch until      (until: CLOCK_BOOTTIME of this machine, ns)
+ *
+ * ports are those of the peers' transport of this worker. */
 #include <string.h>
 
 #include "backends/node/replica_private.h"

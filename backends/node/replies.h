@@ -9,8 +9,9 @@
 
 /* The order of replies when some come later: a queue of slots per session.
  *
- * While the queue is empty a reply goes straight into the connection's output. From the first request that has to wait
- * for other replicas on, every reply gets a slot, and slots leave in order as their replies are there. */
+ * While the queue is empty a reply goes straight into the connection's output. From the first
+ * request that has to wait for other replicas on, every reply gets a slot, and slots leave in order
+ * as their replies are there. */
 
 struct node_session;
 struct node_worker;
@@ -29,7 +30,8 @@ struct reply_slot {
 
 /* A slot behind those that are open. Owned by the queue; the caller ends it with replies_done. */
 struct reply_slot *replies_add(struct node_session *ns);
-/* The slot's reply is complete: sends what can be sent, and lets the session go on when nothing is open any more. */
+/* The slot's reply is complete: sends what can be sent, and lets the session go on when nothing is
+ * open any more. */
 void replies_done(struct node_worker *nw, struct reply_slot *slot);
 /* The session closed: open slots become orphans, done ones are freed. */
 void replies_close(struct node_session *ns);

@@ -392,7 +392,7 @@ void link_connect(struct shard_link *l)
     redisReader *r = ac->c.reader;
     r->fn = link_reply_functions();
     r->privdata = l;
-    r->maxbuf = 4u * LINK_READ_BYTES;
+    r->maxbuf = (size_t)4 * LINK_READ_BYTES;
     l->io = loop_io_new(l->pool->loop, ac->c.fd, on_io, l);
     l->io_events = 0;
     ac->ev.data = l;

@@ -107,7 +107,7 @@ unsigned shard_endpoint_add(struct shard_pool *p, const char *address, uint16_t 
     ep->index = p->count;
     ep->port = port;
     snprintf(ep->address, sizeof ep->address, "%s", address);
-    p->ep = mem_realloc(p->ep, (p->count + 1) * sizeof *p->ep);
+    p->ep = mem_realloc(p->ep, (p->count + 1) * sizeof(struct endpoint *));
     p->ep[p->count] = ep;
     return p->count++;
 }

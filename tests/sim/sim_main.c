@@ -1,20 +1,24 @@
 /* sim: runs seeds, tapes, mutants; shrinks failures.
  *
  *   sim --protocol hermes --seeds A..B     every seed from A up to B; prints the first failure and
- * writes S.tape sim --protocol hermes --seed S [-v]    one run, with its trace and hash sim
- * --protocol hermes --tape F [-v]    replays a tape sim --protocol hermes --shrink F       makes a
- * failing tape smaller, in place (F.min) sim --protocol hermes --minutes N      fresh seeds until
- * the time is over sim --protocol hermes --odometer D     all choice sequences of the first D
- * choices (a bounded number of runs) sim --protocol hermes --mutants        (mutant build) every
- * mutant must be found within the budget sim --protocol hermes --bench          steps per second
+ *                                          writes S.tape
+ *   sim --protocol hermes --seed S [-v]    one run, with its trace and hash
+ *   sim --protocol hermes --tape F [-v]    replays a tape
+ *   sim --protocol hermes --shrink F       makes a failing tape smaller, in place (F.min)
+ *   sim --protocol hermes --minutes N      fresh seeds until the time is over
+ *   sim --protocol hermes --odometer D     all choice sequences of the first D choices (a bounded
+ *                                          number of runs)
+ *   sim --protocol hermes --mutants        (mutant build) every mutant must be found within the
+ *                                          budget
+ *   sim --protocol hermes --bench          steps per second
  *   sim --protocol hermes --scenarios      the scripted runs
  *   --marks                                with --seeds: fail when a coverage mark was never hit
  *   --drift-times N --must-fail            clocks N times worse than promised: the checks must
- * notice
+ *                                          notice
  *   --hash                                 with --seeds: print one hash of all traces (determinism
- * check)
+ *                                          check)
  *   --expect H                             with --tape: fail unless the trace hash is H
- * (hexadecimal) */
+ *                                          (hexadecimal) */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

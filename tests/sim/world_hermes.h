@@ -10,9 +10,12 @@
  * never down, reached over faulty links), and clients.
  *
  * Nodes 0..replicas-1 are replicas, then the membership node, then one node for all clients (its
- * links lose nothing). hermes_node.c  driver of a replica, hermes_store.c its store
- * hermes_members.c  views and leases hermes_load.c  clients, histories, final checks world_hermes.c
- * putting it together */
+ * links lose nothing).
+ *
+ *   hermes_node.c     driver of a replica, hermes_store.c its store
+ *   hermes_members.c  views and leases
+ *   hermes_load.c     clients, histories, final checks
+ *   world_hermes.c    putting it together */
 #define HW_REPLICAS_MAX 5
 #define HW_KEYS_MAX 64
 #define HW_SLOTS 4
