@@ -107,6 +107,19 @@ def test_one_round(cluster):
         check(all(x["reads_local"] == n for x in g), "local reads", g)
 
 
+def test_peer_counters(cluster):
+    say("  INFO has the transport's counters")
+    for r in range(3):
+        text = Conn(cluster.node_port(0, r)).command("INFO", "hermes").decode()
+        peer = dict(re.findall(r"peer_(\w+):(\S+)\r", text))
+        check(peer["transport"] == "tcp" and peer["connected"] == "2", "transport of replica", r, peer)
+        for name in ("messages_out", "messages_in", "bytes_out", "bytes_in", "sends", "receives"):
+            check(int(peer[name]) > 0, "replica", r, "peer_" + name, peer)
+        check(int(peer["connects"]) - int(peer["disconnects"]) == 2, "connections of replica", r, peer)
+        for name in ("inline_sends", "signalled", "doorbells", "credit_sends", "credit_stalls", "registered_bytes"):
+            check(peer[name] == "0", "over TCP replica", r, "has peer_" + name, peer)
+
+
 def encode_bulk(value):
     text = str(value).encode()
     return b"$%d\r\n%s\r\n" % (len(text), text)
@@ -184,6 +197,7 @@ def static(args):
         test_history(cluster, args.build)
         test_every_replica_contended(cluster, args.build)
         test_one_round(cluster)
+        test_peer_counters(cluster)
         test_stopped(cluster, args.build)
         test_restart_stays_out(cluster, args.build)
 
