@@ -104,6 +104,16 @@ answered=$(sed -n 's/.*"ok":\([0-9]*\).*/\1/p' "$dir/figures")
 [ "${answered:-0}" -ge 50 ] || fail "only ${answered:-0} operations were answered"
 check-history "$dir/history" || fail "the history is not linearizable"
 
+# A value of 1 MiB takes four times the credits there are: its writer has to wait for some, and the others can only give them back
+# with sends of their own, as they have nothing to answer before it is complete. So each replica takes one.
+seq 1 200000 | head -c 1048576 >"$dir/big"
+{ cat "$dir/big"; echo; } >"$dir/big-reply"
+for r in 0 1 2; do
+    reply=$(timeout 30 redis-cli -h "$HOST" -p $((node_port + r)) -x SET big:$r <"$dir/big")
+    [ "$reply" = OK ] || fail "replica $r does not take a value of 1 MiB: $reply"
+    timeout 30 redis-cli -p $first GET big:$r | cmp -s - "$dir/big-reply" || fail "big:$r is read back as something else"
+done
+
 # ---- over what? ----
 for r in 0 1 2; do
     info $r >"$dir/info-$r"
@@ -111,12 +121,12 @@ for r in 0 1 2; do
     grep -E '^(hermes_transport|peer_)' "$dir/info-$r"
     [ "$(counter "$dir/info-$r" peer_transport)" = rdma ] || fail "replica $r does not use RDMA"
     [ "$(counter "$dir/info-$r" peer_connected)" = 2 ] || fail "replica $r is not connected to both others"
-    for name in sends receives inline_sends signalled doorbells credit_sends completions wakeups; do
+    for name in sends receives inline_sends signalled doorbells credit_sends credit_stalls fragments completions wakeups; do
         value=$(counter "$dir/info-$r" peer_$name)
         [ "${value:-0}" -gt 0 ] || fail "replica $r: peer_$name is zero"
     done
     [ "$(counter "$dir/info-$r" peer_registered_bytes)" = $((2 * connection_bytes)) ] ||
-        fail "replica $r: registered memory is not that of 2 connections with the slabs and credits asked for ($((2 * connection_bytes)))"
+        fail "replica $r: not the memory of 2 connections with these slabs and credits ($((2 * connection_bytes)))"
 done
 
 # Established TCP connections on a peer port: "local remote inode" each. siw's own are among them (it is TCP underneath), but
@@ -125,7 +135,11 @@ peer_sockets() {
     for r in 0 1 2; do printf '%04X\n' $((node_port + peer_offset + r)); done >"$dir/peer-ports"
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v ports="$dir/peer-ports" '
         BEGIN { while ((getline p <ports) > 0) peer[p] = 1 }
-        $4 == "01" { n = split($2, l, ":"); m = split($3, f, ":"); if (l[n] in peer || f[m] in peer) print $2, $3, $10 }'
+        $4 == "01" {
+            n = split($2, near, ":")
+            m = split($3, far, ":")
+            if (near[n] in peer || far[m] in peer) print $2, $3, $10
+        }'
 }
 peer_sockets >"$dir/established"
 echo "established TCP connections on peer ports: $(wc -l <"$dir/established")"
@@ -160,5 +174,6 @@ for port in $first $second; do
 done
 for r in 0 2; do
     info $r >"$dir/info-$r"
-    [ "$(counter "$dir/info-$r" peer_connected)" = 1 ] || fail "replica $r: connected to $(counter "$dir/info-$r" peer_connected), not 1"
+    connected=$(counter "$dir/info-$r" peer_connected)
+    [ "$connected" = 1 ] || fail "replica $r: connected to $connected others, not 1"
 done
