@@ -69,8 +69,8 @@ struct load {
 
 static void die(const char *what)
 {
-    fprintf(stderr, "loadgen: %s: %s\n", what, strerror(errno));
-    exit(2);
+    fprintf(stderr, "loadgen: %s: %m\n", what);
+    _exit(2);
 }
 
 /* ---- latencies ---- */
@@ -277,7 +277,7 @@ static double run(struct load *l)
         int n = epoll_wait(l->epoll, ev, EVENTS, 30000);
         if (n == 0) {
             fprintf(stderr, "loadgen: no answer for 30 s\n");
-            exit(2);
+            _exit(2);
         }
         for (int i = 0; i < n; i++) {
             if ((ev[i].events & EPOLLOUT) != 0) {
@@ -361,7 +361,8 @@ int main(int argc, char **argv)
     l.value = mem_alloc(l.with.size + 1);
     memset(l.value, 'x', l.with.size);
     l.value[l.with.size] = '\0';
-    l.c = mem_zalloc(l.with.connections * sizeof *l.c);
+    struct connection *all = mem_zalloc(l.with.connections * sizeof *all);
+    l.c = all;
     l.epoll = epoll_create1(0);
     for (unsigned i = 0; i < l.with.connections; i++) {
         open_connection(&l, i);
@@ -378,11 +379,11 @@ int main(int argc, char **argv)
                 l.errors != 0 ? l.first_error : "a WAIT was not answered by enough replicas");
     }
     for (unsigned i = 0; i < l.with.connections; i++) {
-        close(l.c[i].fd);
-        buf_free(&l.c[i].in);
-        buf_free(&l.c[i].out);
+        close(all[i].fd);
+        buf_free(&all[i].in);
+        buf_free(&all[i].out);
     }
-    mem_free(l.c);
+    mem_free(all);
     mem_free(l.value);
     return l.errors + l.short_waits != 0 ? 1 : 0;
 }

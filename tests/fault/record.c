@@ -15,7 +15,6 @@
  * The keys are of four kinds in turn: registers (GET, SET: the zone check judges them too), mixes
  * (SETNX, GETSET, DEL too), counters (INCR, DEL, SET) and logs (APPEND, DEL, SET). On the standard
  * error: one line of figures as JSON. */
-#include <errno.h>
 #include <hiredis/hiredis.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -152,7 +151,7 @@ static void flush(struct client *c)
 {
     pthread_mutex_lock(&c->s->lock);
     if (fwrite(buf_head(&c->lines), 1, buf_used(&c->lines), c->s->out) != buf_used(&c->lines)) {
-        fprintf(stderr, "record: cannot write: %s\n", strerror(errno));
+        fprintf(stderr, "record: cannot write: %m\n");
         exit(1); /* NOLINT(concurrency-mt-unsafe): nothing is worth keeping */
     }
     pthread_mutex_unlock(&c->s->lock);
@@ -471,7 +470,7 @@ int main(int argc, char **argv)
     }
     s.out = s.with.out != NULL ? fopen(s.with.out, "w") : stdout;
     if (s.out == NULL) {
-        fprintf(stderr, "record: %s: %s\n", s.with.out, strerror(errno));
+        fprintf(stderr, "record: %s: %m\n", s.with.out);
         return 2;
     }
     const struct sigaction act = {.sa_handler = on_signal};

@@ -315,7 +315,7 @@ static int64_t value_of(struct meaning *m, const char *text, bool from_server)
     case NUMBERS:
         return number_of(m, text, from_server);
     case PIECES: {
-        if (len == 0 || len % m->piece != 0) {
+        if (len == 0 || m->piece == 0 || len % m->piece != 0) {
             m->bad = "a value is not made of whole pieces";
             return 0;
         }
@@ -343,8 +343,9 @@ static int64_t answer_of(struct meaning *m, const struct histfile_op *h)
         return 0;
     case HIST_APPEND:
         v = number_of(m, h->ret, true);
-        if (v <= 0 || v % (int64_t)m->piece != 0) {
+        if (v <= 0 || m->piece == 0 || v % (int64_t)m->piece != 0) {
             m->bad = "a length is not that of whole pieces";
+            return 0;
         }
         return v / (int64_t)m->piece;
     case HIST_INCR:
@@ -507,11 +508,11 @@ static void judge_key(struct histfile *f, struct histfile_op **ops, size_t n, ui
 void histfile_judge(struct histfile *f, uint64_t budget, const struct histfile_key **keys,
                     size_t *count)
 {
-    struct histfile_op **sorted = mem_alloc((f->count + 1) * sizeof(*sorted));
+    struct histfile_op **sorted = mem_alloc((f->count + 1) * sizeof(void *));
     for (size_t i = 0; i < f->count; i++) {
         sorted[i] = &f->ops[i];
     }
-    qsort(sorted, f->count, sizeof(*sorted), by_key_then_call);
+    qsort(sorted, f->count, sizeof(void *), by_key_then_call);
     mem_free(f->keys);
     f->keys = NULL;
     f->key_count = 0;
@@ -551,7 +552,7 @@ static void print_op(const struct histfile_op *h, const struct histfile_key *k, 
 
 void histfile_around(const struct histfile *f, const struct histfile_key *k, FILE *out)
 {
-    struct histfile_op **near = mem_alloc((f->count + 1) * sizeof(*near));
+    struct histfile_op **near = mem_alloc((f->count + 1) * sizeof(void *));
     const struct hist_op *a = &k->first.op;
     const struct hist_op *b = &k->second.op;
     uint64_t from = a->call < b->call ? a->call : b->call;
@@ -564,7 +565,7 @@ void histfile_around(const struct histfile *f, const struct histfile_key *k, FIL
             near[n++] = h;
         }
     }
-    qsort(near, n, sizeof(*near), by_key_then_call);
+    qsort(near, n, sizeof(void *), by_key_then_call);
     size_t first = 0;
     for (size_t i = 0; i < n; i++) { /* so many that the marked ones are in the middle */
         if (near[i]->line == k->first.line) {

@@ -288,7 +288,7 @@ static bool writes_argument(const struct hist_op *o)
  * unknown writes whose values nobody read need not be told apart. */
 static void thin_unknown(struct hist_op *ops, size_t n)
 {
-    struct hist_op **writes = mem_alloc((n + 1) * sizeof(*writes));
+    struct hist_op **writes = mem_alloc((n + 1) * sizeof(void *));
     uint64_t *read_at = mem_alloc((n + 1) * sizeof *read_at);
     size_t count = 0;
     bool plain = true;
@@ -300,7 +300,7 @@ static void thin_unknown(struct hist_op *ops, size_t n)
             writes[count++] = &ops[i];
         }
     }
-    qsort(writes, count, sizeof(*writes), by_argument);
+    qsort(writes, count, sizeof(void *), by_argument);
     for (size_t i = 1; i < count; i++) { /* values that are not unique tell nothing */
         plain = plain && writes[i - 1]->arg != writes[i]->arg;
     }
@@ -308,7 +308,7 @@ static void thin_unknown(struct hist_op *ops, size_t n)
         struct hist_op wanted = {.arg = ops[i].ret};
         struct hist_op *key = &wanted;
         if (ops[i].status == HIST_OK && (ops[i].kind == HIST_GET || ops[i].kind == HIST_GETSET)) {
-            struct hist_op **at = bsearch(&key, writes, count, sizeof(*writes), by_argument);
+            struct hist_op **at = bsearch(&key, writes, count, sizeof(void *), by_argument);
             uint64_t *first = at != NULL ? &read_at[*at - ops] : NULL;
             if (first != NULL && ops[i].ret_at < *first) {
                 *first = ops[i].ret_at;
