@@ -81,6 +81,7 @@ static unsigned my_index(const struct proxy_settings *set)
 
 bool cluster_presented(const struct server *sv)
 {
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): only takes const away */
     const struct proxy_settings *set = server_worker((struct server *)(uintptr_t)sv, 0)->settings;
     return set != NULL && member_count(set) >= 2;
 }

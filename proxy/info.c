@@ -90,6 +90,9 @@ static uint64_t number_after(struct span text, const char *name)
 
 static void add_counts(struct node_counts *sum, struct span text)
 {
+    if (text.p == NULL) {
+        return;
+    }
     sum->hits += number_after(text, "keyspace_hits:");
     sum->misses += number_after(text, "keyspace_misses:");
     sum->expired += number_after(text, "expired_keys:");

@@ -95,10 +95,10 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
             if (admit == ADMIT_WAIT) {
                 break;
             }
+            if (admit == ADMIT_LOCAL && !info_ask_nodes(c, &a, q)) {
+                run_local(c, &a, q);
+            }
             if (admit == ADMIT_LOCAL) {
-                if (!info_ask_nodes(c, &a, q)) {
-                    run_local(c, &a, q);
-                }
                 continue;
             }
         }
@@ -117,6 +117,7 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
 
 static bool has_pending(const struct session *s)
 {
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): only takes const away */
     return client_of((struct session *)(uintptr_t)s)->head != NULL;
 }
 
