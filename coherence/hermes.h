@@ -225,16 +225,16 @@ struct hermes_out {
     X(RMW_GAVE_UP)                                                                                 \
     X(RMW_RETRIED)                                                                                 \
     X(VAL_LATE)                                                                                    \
-    X(VAL_OF_OWN) X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED) X(REPLAY_SUPERSEDED)  \
-        X(OWNER_ASKED) X(RESENT) X(RESENT_NEW_EPOCH) X(ACKS_RESET) X(ACK_LATE)                     \
-            X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(VIEW_INSTALLED) X(EXPELLED)                   \
-                X(UNKNOWN_REPORTED) X(READ_WAITED) X(READ_NO_LEASE) X(VALUE_INSTALLED)             \
-                    X(ODD_VALUE_REFUSED) X(FLOOR_ANSWERED) X(FLOOR_RAISED) X(GRANT_TAKEN)          \
-                        X(GRANT_YIELDED) X(GRANT_VOIDED) X(LOCK_DEFERRED) X(PURGE_DONE)            \
-                            X(UNLOCK_ASKED) X(OP_WAITED_FOR_GRANT) X(PULL_SLICE_DONE)              \
-                                X(PULL_RESUMED) X(PULL_MERGED) X(CAUGHT_UP) X(EXPIRED_DELETED)     \
-                                    X(HOT_REFUSED) X(COLD_REFUSED) X(PROMOTED) X(DEMOTED)          \
-                                        X(PROMOTE_REFUSED) X(BUSY_REFUSED) X(IMPOSSIBLE)
+    X(VAL_OF_OWN)                                                                                  \
+    X(REPLAY_DEAD_OWNER) X(REPLAY_TIMEOUT) X(REPLAY_COMMITTED) X(REPLAY_SUPERSEDED) X(OWNER_ASKED) \
+        X(RESENT) X(RESENT_NEW_EPOCH) X(ACKS_RESET) X(ACK_LATE) X(OLD_EPOCH_DROPPED)               \
+            X(NEW_EPOCH_HELD) X(VIEW_INSTALLED) X(EXPELLED) X(UNKNOWN_REPORTED) X(READ_WAITED)     \
+                X(READ_NO_LEASE) X(VALUE_INSTALLED) X(ODD_VALUE_REFUSED) X(FLOOR_ANSWERED)         \
+                    X(FLOOR_RAISED) X(GRANT_TAKEN) X(GRANT_YIELDED) X(GRANT_VOIDED)                \
+                        X(LOCK_DEFERRED) X(PURGE_DONE) X(UNLOCK_ASKED) X(OP_WAITED_FOR_GRANT)      \
+                            X(PULL_SLICE_DONE) X(PULL_RESUMED) X(PULL_MERGED) X(CAUGHT_UP)         \
+                                X(EXPIRED_DELETED) X(HOT_REFUSED) X(COLD_REFUSED) X(PROMOTED)      \
+                                    X(DEMOTED) X(PROMOTE_REFUSED) X(BUSY_REFUSED) X(IMPOSSIBLE)
 
 enum hermes_mark {
 #define X(name) HERMES_MARK_##name,

@@ -69,9 +69,10 @@ void replica_cron(struct node_worker *nw);
 #define REPLICA_COUNTS(X)                                                                          \
     X(reads_local)                                                                                 \
     X(reads_waited)                                                                                \
-    X(reads_refused) X(writes_started) X(writes_done) X(writes_unknown) X(writes_nothing)          \
-        X(inv_sent) X(ack_sent) X(val_sent) X(other_sent) X(messages_received) X(values_installed) \
-            X(expired_by_write) X(transfer_items) X(transfer_bytes)
+    X(reads_refused)                                                                               \
+    X(writes_started) X(writes_done) X(writes_unknown) X(writes_nothing) X(inv_sent) X(ack_sent)   \
+        X(val_sent) X(other_sent) X(messages_received) X(values_installed) X(expired_by_write)     \
+            X(transfer_items) X(transfer_bytes)
 struct replica_counts {
 #define X(name) uint64_t name;
     REPLICA_COUNTS(X)

@@ -72,10 +72,10 @@ extern const uint32_t one_two_three[];
     X(h9_clock_is_read_after_the_request)                                                          \
     X(h9_lease_of_another_epoch)                                                                   \
     X(h9_lease_end)                                                                                \
-    X(h10_learner_takes_value_pending_and_floor) X(h10_floor_says_nothing_at_a_learner)            \
-        X(h11_grant_excludes_updates) X(h11_smaller_id_wins) X(h11_view_change_voids_grants)       \
-            X(h12_nil_only_after_deletion) X(h13_expelled_is_unknown) X(h14_program_order)         \
-                X(g3_g4_g7_generation_is_checked) X(g6_generations_grow)
+    X(h10_learner_takes_value_pending_and_floor)                                                   \
+    X(h10_floor_says_nothing_at_a_learner) X(h11_grant_excludes_updates) X(h11_smaller_id_wins)    \
+        X(h11_view_change_voids_grants) X(h12_nil_only_after_deletion) X(h13_expelled_is_unknown)  \
+            X(h14_program_order) X(g3_g4_g7_generation_is_checked) X(g6_generations_grow)
 
 #define X(name) void name(struct script *sc);
 SCENARIOS(X)
