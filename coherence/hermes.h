@@ -211,6 +211,7 @@ struct hermes_out {
 
 /* Coverage marks and trace records. ODD_*: cases that the rules make unreachable or nearly so,
  * handled all the same; IMPOSSIBLE must never be hit. */
+/* clang-format off */
 #define HERMES_MARKS(X)                                                                            \
     X(WRITE_COMMITTED)                                                                             \
     X(RMW_COMMITTED)                                                                               \
@@ -235,6 +236,7 @@ struct hermes_out {
                             X(PULL_SLICE_DONE) X(PULL_RESUMED) X(PULL_MERGED) X(CAUGHT_UP)         \
                                 X(EXPIRED_DELETED) X(HOT_REFUSED) X(COLD_REFUSED) X(PROMOTED)      \
                                     X(DEMOTED) X(PROMOTE_REFUSED) X(BUSY_REFUSED) X(IMPOSSIBLE)
+/* clang-format on */
 
 enum hermes_mark {
 #define X(name) HERMES_MARK_##name,

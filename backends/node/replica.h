@@ -66,6 +66,7 @@ void replica_evict(struct node_worker *nw, struct entry *e);
 void replica_cron(struct node_worker *nw);
 
 /* Numbers for INFO. X(name) */
+/* clang-format off */
 #define REPLICA_COUNTS(X)                                                                          \
     X(reads_local)                                                                                 \
     X(reads_waited)                                                                                \
@@ -73,6 +74,7 @@ void replica_cron(struct node_worker *nw);
     X(writes_started) X(writes_done) X(writes_unknown) X(writes_nothing) X(inv_sent) X(ack_sent)   \
         X(val_sent) X(other_sent) X(messages_received) X(values_installed) X(expired_by_write)     \
             X(transfer_items) X(transfer_bytes)
+/* clang-format on */
 struct replica_counts {
 #define X(name) uint64_t name;
     REPLICA_COUNTS(X)

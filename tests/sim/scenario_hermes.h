@@ -50,6 +50,7 @@ void sc_run(struct script *sc, uint64_t us);
 
 extern const uint32_t one_two_three[];
 
+/* clang-format off */
 #define SCENARIOS(X)                                                                               \
     X(h1_write_plus_two_rmw_plus_one)                                                              \
     X(h2_smaller_write_is_acked_not_stored)                                                        \
@@ -76,6 +77,7 @@ extern const uint32_t one_two_three[];
     X(h10_floor_says_nothing_at_a_learner) X(h11_grant_excludes_updates) X(h11_smaller_id_wins)    \
         X(h11_view_change_voids_grants) X(h12_nil_only_after_deletion) X(h13_expelled_is_unknown)  \
             X(h14_program_order) X(g3_g4_g7_generation_is_checked) X(g6_generations_grow)
+/* clang-format on */
 
 #define X(name) void name(struct script *sc);
 SCENARIOS(X)
