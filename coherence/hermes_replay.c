@@ -66,6 +66,9 @@ void record_timer(struct hermes *h, struct record *r)
     if (r->own.active && !r->own.open && r->resend_at <= h->now) {
         mark(h, HERMES_MARK_RESENT, &r->key, r->own.u.ts, r->own.round.acks);
         own_round(h, r);
+    } else if (r->resend_at <= h->now) {
+        r->resend_at = UINT64_MAX; /* it only asked for another pump; left in the past it would wake
+                                      us for ever */
     }
     if (r->has_pending && r->replay_at <= h->now) {
         pending_timer(h, r);
