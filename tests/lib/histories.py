@@ -46,7 +46,10 @@ class Recording:
             self.finish()
         p = subprocess.run([os.path.join(self.build, "bin", "check-history"), self.path], capture_output=True, text=True, timeout=120,
                            check=False)
-        if p.returncode != 0:
+        # 2: some key could not be judged within the search's budget (many unknown outcomes on it). That is no violation,
+        # but most keys must have a verdict.
+        decided = p.stdout.count(" linearizable by ")
+        if p.returncode not in (0, 2) or decided <= p.stdout.count(" UNDECIDED "):
             raise Failed("history %s (kept):\n%s%s" % (self.path, p.stdout[:12000], p.stderr))
         say("   ", p.stdout.splitlines()[-1], self.figures)
         check(self.figures["ok"] >= least_ok, "only", self.figures["ok"], "operations succeeded")
