@@ -1,4 +1,5 @@
 """redis-py (Debian's), node-redis and ioredis (npm's current) with their defaults, and 1,000 connections."""
+import json
 import os
 import shutil
 import subprocess
@@ -69,6 +70,12 @@ def node_libraries(port, build):
     where = os.path.join(build, "npm")
     os.makedirs(where, exist_ok=True)
     shutil.copy(os.path.join(HERE, "clients", "package.json"), where)
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.lstrip("v").split(".")[0]) < 20:
+        # Debian 12's own node is 18; today's libraries want 20. The ones before them are what it can run.
+        say("node", version.strip(), "is too old for the libraries' current versions: their last ones for it are tested")
+        with open(os.path.join(where, "package.json"), "w", encoding="ascii") as f:
+            json.dump({"name": "halcyon-client-tests", "private": True, "dependencies": {"ioredis": "^5.0.0", "redis": "^5.0.0"}}, f)
     if not os.path.isdir(os.path.join(where, "node_modules", "redis")):
         p = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"], cwd=where,
                            capture_output=True, text=True, timeout=200, check=False)
