@@ -1,4 +1,4 @@
-/* Exclusive slot grants (H11), and what they are for now: purging tombstones (H8).
+/* Exclusive slot grants (H11), and the one thing done under them: purging tombstones (H8).
  *
  * The owner sends LOCK(slot, nonce) to everybody; each starts no new update in the slot, waits
  * until nothing of the slot is pending at it, and answers LOCKED; with all answers the owner holds
