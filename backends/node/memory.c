@@ -112,6 +112,7 @@ static void on_cron(void *arg)
     if (nw->replica != NULL) {
         replica_cron(nw);
     }
+    node_metrics_publish(nw);
     do {
         more = expire_some(nw, effort);
     } while (more && clk_mono_ns() < end_ns);

@@ -136,15 +136,21 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     node_cron_start(nw);
     bool replicated = nw->map != NULL && nw->map->shards[node->self->shard].node_count > 1;
     const struct node_settings *set = w->settings;
-    return replicated || (nw->map != NULL && set->membership == NODE_MEMBERSHIP_INJECTED)
-               ? replica_start(nw, why)
-               : OK;
+    if (replicated || (nw->map != NULL && set->membership == NODE_MEMBERSHIP_INJECTED)) {
+        enum err e = replica_start(nw, why);
+        if (e != OK) {
+            return e;
+        }
+    }
+    node_metrics_start(nw);
+    return OK;
 }
 
 static void worker_stop(struct worker *w)
 {
     struct node_worker *nw = w->data;
     node_cron_stop(nw);
+    node_metrics_stop(nw);
     loop_defer_cancel(w->loop, &nw->again_task);
     loop_defer_cancel(w->loop, &nw->flush_task);
     replica_stop(nw);

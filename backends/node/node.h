@@ -41,6 +41,7 @@ struct node_worker {
     struct replica *replica; /* NULL: the only node of its shard */
     struct store *store;
     struct cmd_stats stats;
+    struct node_metrics *metrics;
     struct cmd_config config;
     uint64_t rng;
     uint64_t count[NODE_COUNTS];
@@ -116,6 +117,11 @@ static inline size_t node_wrap_room(const struct node_worker *nw)
 {
     return nw->wrap_digits + 3u;
 }
+
+/* node_metrics.c: for the metrics port, which is another thread's */
+void node_metrics_start(struct node_worker *nw); /* after the replica */
+void node_metrics_publish(struct node_worker *nw);
+void node_metrics_stop(struct node_worker *nw); /* no effect if not started */
 
 /* node.c */
 int node_main(int argc, char **argv); /* the daemon; returns its exit status */

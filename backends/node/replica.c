@@ -417,3 +417,8 @@ enum transport_kind replica_peer_stats(const struct node_worker *nw, struct tran
     must(transport_stats(t, 0, out) == OK); /* the whole transport is always known */
     return transport_kind_of(t);
 }
+
+const struct transport *replica_transport(const struct node_worker *nw)
+{
+    return nw->replica->transport;
+}

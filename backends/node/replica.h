@@ -87,5 +87,7 @@ void replica_describe_peers(const struct node_worker *nw, char *out, size_t room
 /* Counters of the worker's transport over all its peers, and which transport it is. The worker must
  * have a replica (nw->replica). */
 enum transport_kind replica_peer_stats(const struct node_worker *nw, struct transport_stats *out);
+/* The same condition. Borrowed: until the next turn of the loop. */
+const struct transport *replica_transport(const struct node_worker *nw);
 
 #endif

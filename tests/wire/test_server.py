@@ -188,6 +188,7 @@ def http(port):
     check(get("/nosuch")[0] == 404, "other paths")
     status, text = get("/metrics")
     check(status == 200 and "halcyon_up 1\n" in text and "# TYPE halcyon_commands_total counter\n" in text, text[:500])
+    check("halcyon_node_keys " in text and "halcyon_node_keyspace_hits_total " in text, "the node's own")
     for line in text.splitlines():
         check(line.startswith("#") or len(line.rsplit(" ", 1)) == 2 and float(line.rsplit(" ", 1)[1]) >= 0, line)
 
