@@ -89,6 +89,8 @@ struct request {
     const struct span *argv;
     int argc;
     unsigned db;
+    bool hot; /* HALCYON HOTWRITE, in this generation */
+    uint64_t generation;
 };
 
 /* Runs a command by its row. False: out holds the node's own words (MOVED), which a link does not
@@ -181,13 +183,24 @@ void node_resume_waiting(struct node_worker *nw)
     }
 }
 
+/* A reply that was made at once, behind those that are still open. */
+static void queue_reply(struct node_worker *nw, const struct request *r, const struct admitted *a,
+                        const struct resp_out *out)
+{
+    struct reply_slot *slot = replies_add(r->ns);
+    slot->silent = a != NULL && a->silent;
+    slot->count = a != NULL ? a->count : NULL;
+    slot->start_ns = session_now(&r->ns->s);
+    buf_add(&slot->bytes, buf_head(out->b), buf_used(out->b));
+    replies_done(nw, slot);
+}
+
 static enum taken take_replicated(struct node_worker *nw, const struct request *r,
                                   const struct admitted *a, struct resp_out *conn_out)
 {
-    struct session *s = &r->ns->s;
     bool is_link = r->ns->link_proto != 0;
     const struct span *argv = is_link ? r->argv : inner_argv(nw, a->cmd, r->db, r->argv, r->argc);
-    struct replica_request q = {r->ns, a, argv, r->argc, r->db};
+    struct replica_request q = {r->ns, a, argv, r->argc, r->db, r->hot, r->generation};
     if (r->ns->first_slot == NULL && replica_reads_now(nw, &q)) {
         run_measured(nw, r, a, conn_out);
         return TAKEN;
@@ -221,12 +234,7 @@ static enum taken take_replicated(struct node_worker *nw, const struct request *
     } else if (is_link) {
         unwrap(&out, start, mark);
     }
-    struct reply_slot *slot = replies_add(r->ns);
-    slot->silent = a->silent;
-    slot->count = a->count;
-    slot->start_ns = session_now(s);
-    buf_add(&slot->bytes, buf_head(out.b), buf_used(out.b));
-    replies_done(nw, slot);
+    queue_reply(nw, r, a, &out);
     return TAKEN;
 }
 
@@ -244,18 +252,86 @@ static enum taken take_local(struct node_worker *nw, const struct request *r,
     return result == SESSION_LATER || r->ns->s.quit ? TAKEN_LAST : TAKEN;
 }
 
-/* HALCYON DB n command...: what is left is the command, in database n. False: answered. */
-static bool unwrap_db(struct request *r, struct resp_out *out)
+/* ---- what only links say ---- */
+
+/* HALCYON DB n command..., HALCYON HOTWRITE generation command...: what is left is the command, in
+ * database n, or for a hot key. False: *why says what is wrong. */
+static bool unwrap_link(struct request *r, const char **why)
 {
-    int64_t db = 0;
-    if (r->argc < 4 || !num_parse_i64(r->argv[2], &db) || db < 0 || db >= DB_COUNT) {
-        resp_error(out, "ERR HALCYON DB takes a number and a command");
+    int64_t n = 0;
+    bool is_db = span_is(r->argv[1], "db");
+    bool ok = r->argc >= 4 && num_parse_i64(r->argv[2], &n) && n >= 0;
+    if (!ok || (is_db && n >= DB_COUNT)) {
+        *why = is_db ? "ERR HALCYON DB takes a number and a command"
+                     : "ERR HALCYON HOTWRITE takes a generation and a command";
         return false;
     }
-    r->db = (unsigned)db;
+    if (is_db) {
+        r->db = (unsigned)n;
+    } else {
+        r->hot = true;
+        r->generation = (uint64_t)n;
+    }
     r->argv += 3;
     r->argc -= 3;
     return true;
+}
+
+/* HALCYON PROMOTE key generation, HALCYON DEMOTE key generation */
+static enum taken take_hot_set(struct node_worker *nw, struct request *r)
+{
+    struct resp_out out = {&nw->reply_scratch, r->ns->link_proto};
+    buf_consume(out.b, buf_used(out.b));
+    int64_t generation = 0;
+    struct span get[2] = {SPAN_LIT("get"), r->argc == 4 ? r->argv[2] : span_of(NULL, 0)};
+    enum replica_taken taken = REPLICA_CONTROL;
+    if (r->argc != 4 || !num_parse_i64(r->argv[3], &generation) || generation < 1) {
+        resp_error(&out, "ERR HALCYON PROMOTE and DEMOTE take a key and a generation");
+    } else if (node_slots_check(nw, cmd_find(get[0]), get, 2, &out)) {
+        struct replica_hot_change change = {get[1], (uint64_t)generation,
+                                            span_is(r->argv[1], "promote")};
+        taken = replica_hot_set(nw, r->ns, &change, &out);
+    }
+    if (taken == REPLICA_FULL) {
+        return full(nw, r);
+    }
+    if (taken == REPLICA_CONTROL) {
+        queue_reply(nw, r, NULL, &out);
+    }
+    return TAKEN;
+}
+
+/* HALCYON ... of a link that takes its turn among the link's requests. *rest: what is left is a
+ * command to take. */
+static enum taken take_link(struct node_worker *nw, struct request *r, bool *rest)
+{
+    if (span_is(r->argv[1], "promote") || span_is(r->argv[1], "demote")) {
+        return take_hot_set(nw, r);
+    }
+    const char *why = NULL;
+    *rest = unwrap_link(r, &why);
+    if (*rest && r->hot && nw->replica == NULL) {
+        *rest = false;
+        why = "ERR this node has no replica: it keeps no hot keys";
+    }
+    if (!*rest) {
+        struct resp_out out = {&nw->reply_scratch, r->ns->link_proto};
+        buf_consume(out.b, buf_used(out.b));
+        resp_error(&out, why);
+        queue_reply(nw, r, NULL, &out);
+    }
+    return TAKEN;
+}
+
+static bool is_link_word(const struct request *r)
+{
+    static const char *const words[] = {"db", "hotwrite", "promote", "demote"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (r->ns->link_proto != 0 && r->argc >= 2 && span_is(r->argv[1], words[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static enum taken take(struct node_worker *nw, struct request *r, struct resp_out *out)
@@ -263,20 +339,19 @@ static enum taken take(struct node_worker *nw, struct request *r, struct resp_ou
     if (__builtin_expect(r->argv[0].len == 7 && (r->argv[0].p[0] | 0x20) == 'h' &&
                              span_is(r->argv[0], "halcyon"),
                          0)) {
-        bool is_db = r->ns->link_proto != 0 && r->argc >= 2 && span_is(r->argv[1], "db");
-        if (!is_db && r->ns->first_slot != NULL) {
+        bool rest = false;
+        if (is_link_word(r)) {
+            enum taken t = take_link(nw, r, &rest);
+            if (!rest) {
+                return t;
+            }
+        } else if (r->ns->first_slot != NULL) {
             return NOT_TAKEN; /* when what is open has been answered */
-        }
-        if (!is_db && r->argc >= 2 &&
-            (span_is(r->argv[1], "view") || span_is(r->argv[1], "lease"))) {
+        } else if (r->argc >= 2 && (span_is(r->argv[1], "view") || span_is(r->argv[1], "lease"))) {
             replica_command(nw, r->argv, r->argc, out);
             return TAKEN;
-        }
-        if (!is_db) {
+        } else {
             node_link_open(r->ns, r->argv, r->argc, out);
-            return TAKEN;
-        }
-        if (!unwrap_db(r, out)) {
             return TAKEN;
         }
     }

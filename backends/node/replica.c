@@ -334,6 +334,7 @@ static void free_rops(struct replica *r)
             abandon(r, op);
         }
         buf_free(&op->reply);
+        buf_free(&op->value);
         mem_free(op);
     }
     if (r->flush != NULL) {

@@ -17,6 +17,7 @@
  *   replica.c        life, steps, outbox, peers
  *   replica_store.c  the store behind the core's vtable, references
  *   replica_serve.c  commands to operations and replies
+ *   replica_hot.c    hot keys: what the proxies' caches ask for
  *   replica_view.c   where views and leases come from
  *
  * A worker of a shard with one node has none: it runs commands on its store directly. */
@@ -37,6 +38,8 @@ struct replica_request {
     const struct span *argv; /* keys are inner keys, of slots served here */
     int argc;
     unsigned db;
+    bool hot; /* HOTWRITE, in this generation */
+    uint64_t generation;
 };
 
 /* May this read run on the store at once? Then the caller runs it. */
@@ -53,6 +56,15 @@ enum replica_taken {
 /* Runs or starts one data command. */
 enum replica_taken replica_serve(struct node_worker *nw, const struct replica_request *q,
                                  struct resp_out *out);
+
+/* HALCYON PROMOTE and DEMOTE of a link (replica_hot.c): an inner key of a slot served here. */
+struct replica_hot_change {
+    struct span key;
+    uint64_t generation;
+    bool promote;
+};
+enum replica_taken replica_hot_set(struct node_worker *nw, struct node_session *ns,
+                                   const struct replica_hot_change *change, struct resp_out *out);
 
 /* HALCYON VIEW, HALCYON LEASE: views and leases from outside (`membership injected`). Answers to
  * out. */

@@ -36,7 +36,11 @@ struct rop {
     bool replied;   /* the reply is in `reply` */
     bool again;     /* READ: serve the whole request anew */
     bool rewritten; /* the reply was made by the command's rewrite hook */
+    /* HOTWRITE (WRITE, UPDATE; EXPIRE with a read for a command), PROMOTE, DEMOTE: */
+    bool hot;
+    uint64_t generation;
     struct buf reply;
+    struct buf value; /* hot: the key as the operation left it, as in a hot_reply */
 };
 
 /* Several operations that answer one request (DEL a b c, MSET). */
@@ -149,6 +153,9 @@ static inline struct span blob_span(const struct blob *b)
 {
     return span_of(b->bytes, b->len);
 }
+struct cmd_ctx replica_context(struct replica *r, const struct rop *op, uint64_t now_ms);
+/* The operation's reply, emptied. */
+struct resp_out rop_reply(struct rop *op);
 /* Does the operation's command make a value of an absent key? Tried on an empty store. */
 bool replica_creates(struct replica *r, struct rop *op);
 void replica_key(struct replica *r, struct hermes_key *key, struct blob *b);
@@ -156,10 +163,32 @@ void replica_key(struct replica *r, struct hermes_key *key, struct blob *b);
 size_t replica_parse(struct replica *r, struct span bytes, size_t at);
 
 /* replica_serve.c */
+bool replica_has_room(const struct replica *r); /* for another operation of a client */
+struct rop *rop_new(struct replica *r);
+void rop_free(struct rop *op);
+struct rop *rop_for(struct replica *r, const struct replica_request *q, struct span key,
+                    enum hermes_op_kind kind);
+struct reply_slot *rop_slot(const struct replica_request *q);
+/* Hands the operation to the core; its completion may come before this returns. */
+void rop_start(struct replica *r, struct rop *op);
+/* Puts a reply into its slot: wrapped for a link, unless it is the node's own word. */
+void rop_fill(struct replica *r, struct reply_slot *slot, struct span reply, bool control);
+/* What the completion says to the client: the command's reply, or a word of our own. */
+struct span rop_outcome(struct replica *r, struct rop *op, const struct hermes_done *d,
+                        bool *control);
 void replica_op_done(struct replica *r, const struct hermes_done *d);
 /* Runs a command on a store at now_ms, appending its reply. */
 void replica_run(struct replica *r, const struct cmd *cmd, const struct span *argv, int argc,
                  const struct cmd_ctx *like, struct resp_out *out);
+
+/* replica_hot.c: HOTWRITE, PROMOTE, DEMOTE (DESIGN section 5) */
+enum replica_taken replica_hot_serve(struct replica *r, const struct replica_request *q,
+                                     struct resp_out *out);
+/* Takes the key as it is now for the answer; e: its entry, NULL: absent. */
+void replica_hot_capture(struct replica *r, struct rop *op, const struct entry *e);
+void replica_hot_done(struct replica *r, struct rop *op, const struct hermes_done *d);
+/* Runs the read that a hot key's expiry is to answer. e: as above. */
+void replica_hot_read(struct replica *r, struct rop *op, uint64_t now_ms);
 
 /* replica_view.c */
 enum err replica_view_start(struct replica *r, struct errmsg *why) must_use;

@@ -29,13 +29,14 @@ static const char unknown[] = "UNKNOWN the outcome of this write is not known";
 
 /* ---- operations ---- */
 
-static struct rop *rop_new(struct replica *r)
+struct rop *rop_new(struct replica *r)
 {
     struct rop *op = r->free_rops;
     if (op != NULL) {
         r->free_rops = op->next;
         struct buf reply = op->reply;
-        *op = (struct rop){.r = r, .reply = reply, .all = op->all};
+        struct buf value = op->value;
+        *op = (struct rop){.r = r, .reply = reply, .value = value, .all = op->all};
     } else {
         op = mem_zalloc(sizeof *op);
         op->r = r;
@@ -47,7 +48,7 @@ static struct rop *rop_new(struct replica *r)
     return op;
 }
 
-static void rop_free(struct rop *op)
+void rop_free(struct rop *op)
 {
     struct replica *r = op->r;
     blob_drop(r, op->command);
@@ -55,6 +56,8 @@ static void rop_free(struct rop *op)
     op->command = op->key = NULL;
     buf_consume(&op->reply, buf_used(&op->reply));
     buf_trim(&op->reply, 4096);
+    buf_consume(&op->value, buf_used(&op->value));
+    buf_trim(&op->value, 4096);
     op->open = false;
     op->next = r->free_rops;
     r->free_rops = op;
@@ -74,7 +77,7 @@ static struct blob *encode(struct replica *r, const struct span *argv, int argc)
 }
 
 /* Hands the operation to the core; its completion may come before this returns. */
-static void start(struct replica *r, struct rop *op)
+void rop_start(struct replica *r, struct rop *op)
 {
     struct hermes_op hop = {.id = (uint64_t)(uintptr_t)op, .kind = op->kind};
     replica_key(r, &hop.key, op->key);
@@ -82,6 +85,8 @@ static void start(struct replica *r, struct rop *op)
         hop.effects = blob_ref(op->command);
         r->counts.writes_started++;
     }
+    hop.hotwrite = op->hot;
+    hop.generation = op->generation;
     struct hermes_in in = {
         .kind = HERMES_IN_OP, .now_ns = r->nw->boot_ns, .wall_ms = r->nw->now_ms, .u.op = &hop};
     enum err e = replica_step(r, &in);
@@ -123,7 +128,7 @@ void replica_run(struct replica *r, const struct cmd *cmd, const struct span *ar
 /* ---- replies ---- */
 
 /* Puts a reply into its slot: wrapped for a link, unless it is the node's own word. */
-static void fill_slot(struct replica *r, struct reply_slot *slot, struct span reply, bool control)
+void rop_fill(struct replica *r, struct reply_slot *slot, struct span reply, bool control)
 {
     struct resp_out out = {&slot->bytes, slot->proto};
     bool is_link = slot->ns != NULL && slot->ns->link_proto != 0;
@@ -139,8 +144,8 @@ static void fill_slot(struct replica *r, struct reply_slot *slot, struct span re
 }
 
 /* What the completion says to the client: the command's reply, or a word of our own. */
-static struct span outcome(struct replica *r, struct rop *op, const struct hermes_done *d,
-                           bool *control)
+struct span rop_outcome(struct replica *r, struct rop *op, const struct hermes_done *d,
+                        bool *control)
 {
     struct buf *b = &op->reply;
     struct resp_out out = {b, 2};
@@ -198,7 +203,7 @@ static void gather_end(struct replica *r, struct gather *g)
     } else {
         resp_ok(&out);
     }
-    fill_slot(r, g->slot, buf_span(&reply), control);
+    rop_fill(r, g->slot, buf_span(&reply), control);
     buf_free(&reply);
     buf_free(&g->error);
     mem_free(g);
@@ -234,7 +239,7 @@ static void flush_end(struct replica *r)
     } else {
         resp_ok(&out);
     }
-    fill_slot(r, f->slot, buf_span(&reply), f->failed);
+    rop_fill(r, f->slot, buf_span(&reply), f->failed);
     buf_free(&reply);
     mem_free(f);
 }
@@ -268,7 +273,7 @@ static void start_delete(struct replica *r, struct blob *key, struct flush *f)
         f->open++;
         op->again = true; /* marks it as the flush's */
     }
-    start(r, op);
+    rop_start(r, op);
 }
 
 static void flush_step(struct replica *r)
@@ -352,17 +357,21 @@ void replica_op_done(struct replica *r, const struct hermes_done *d)
         rop_free(op);
         return;
     }
+    if (op->hot) {
+        replica_hot_done(r, op, d);
+        return;
+    }
     bool fine = d->result == HERMES_DONE || d->result == HERMES_NOTHING;
     if (!is_write && fine && (op->kind == HERMES_EXPIRE || op->again)) {
         queue_again(r, op);
         return;
     }
     bool control = false;
-    struct span reply = outcome(r, op, d, &control);
+    struct span reply = rop_outcome(r, op, d, &control);
     if (op->gather != NULL) {
         gather_add(r, op->gather, d, reply, control);
     } else {
-        fill_slot(r, op->slot, reply, control);
+        rop_fill(r, op->slot, reply, control);
     }
     rop_free(op);
 }
@@ -425,8 +434,8 @@ static void run_now(struct replica *r, const struct cmd *cmd, const struct span 
     cmd->handler(&c);
 }
 
-static struct rop *rop_for(struct replica *r, const struct replica_request *q, struct span key,
-                           enum hermes_op_kind kind)
+struct rop *rop_for(struct replica *r, const struct replica_request *q, struct span key,
+                    enum hermes_op_kind kind)
 {
     struct rop *op = rop_new(r);
     op->kind = kind;
@@ -437,7 +446,7 @@ static struct rop *rop_for(struct replica *r, const struct replica_request *q, s
     return op;
 }
 
-static struct reply_slot *slot_for(const struct replica_request *q)
+struct reply_slot *rop_slot(const struct replica_request *q)
 {
     struct reply_slot *slot = replies_add(q->ns);
     slot->silent = q->a->silent;
@@ -463,8 +472,8 @@ static enum replica_taken serve_read(struct replica *r, const struct replica_req
     }
     r->counts.reads_waited++;
     struct rop *op = rop_for(r, q, key, what == EXPIRED ? HERMES_EXPIRE : HERMES_READ);
-    op->slot = slot_for(q);
-    start(r, op);
+    op->slot = rop_slot(q);
+    rop_start(r, op);
     return REPLICA_LATER;
 }
 
@@ -488,7 +497,7 @@ static void serve_op_again(struct replica *r, struct rop *op)
         buf_consume(&op->reply, buf_used(&op->reply));
         struct resp_out out = {&op->reply, op->slot->proto};
         run_now(r, op->cmd, argv, argc, op->db, &out);
-        fill_slot(r, op->slot, buf_span(&op->reply), false);
+        rop_fill(r, op->slot, buf_span(&op->reply), false);
         rop_free(op);
         return;
     }
@@ -496,7 +505,7 @@ static void serve_op_again(struct replica *r, struct rop *op)
     op->key = blob_hold(blob_new(r, key.p, key.len));
     op->kind = what == EXPIRED ? HERMES_EXPIRE : HERMES_READ;
     op->again = false;
-    start(r, op);
+    rop_start(r, op);
 }
 
 static void serve_again(struct loop_task *task)
@@ -534,8 +543,8 @@ static enum replica_taken serve_write(struct replica *r, const struct replica_re
     if (blind && q->argc > 3 && !replica_creates(r, op)) {
         op->kind = HERMES_UPDATE;
     }
-    op->slot = slot_for(q);
-    start(r, op);
+    op->slot = rop_slot(q);
+    rop_start(r, op);
     return REPLICA_LATER;
 }
 
@@ -548,7 +557,7 @@ static enum replica_taken serve_split(struct replica *r, const struct replica_re
         return REPLICA_DONE; /* not reached: see replica_serve */
     }
     struct gather *g = mem_zalloc(sizeof *g);
-    g->slot = slot_for(q);
+    g->slot = rop_slot(q);
     g->counts = !is_mset;
     g->worst = HERMES_DONE;
     g->open = 1;
@@ -564,7 +573,7 @@ static enum replica_taken serve_split(struct replica *r, const struct replica_re
         op->key = blob_hold(blob_new(r, q->argv[i].p, q->argv[i].len));
         op->gather = g;
         g->open++;
-        start(r, op);
+        rop_start(r, op);
     }
     if (--g->open == 0) {
         gather_end(r, g);
@@ -590,6 +599,11 @@ static int count_keys(const struct replica_request *q, struct span *first)
     return n;
 }
 
+bool replica_has_room(const struct replica *r)
+{
+    return r->open_rops < OPEN_MAX;
+}
+
 void replica_batch(struct node_worker *nw)
 {
     nw->boot_ns = clk_boot_ns();
@@ -599,7 +613,7 @@ void replica_batch(struct node_worker *nw)
 bool replica_reads_now(struct node_worker *nw, const struct replica_request *q)
 {
     struct span key = {0};
-    if ((q->a->cmd->flags & CMD_WRITE) != 0 || !nw->may_read ||
+    if ((q->a->cmd->flags & CMD_WRITE) != 0 || q->hot || !nw->may_read ||
         look_all(nw, q->a->cmd, q->argv, q->argc, &key) != NOTHING) {
         return false;
     }
@@ -616,11 +630,14 @@ enum replica_taken replica_serve(struct node_worker *nw, const struct replica_re
         resp_error(out, tryagain);
         return REPLICA_CONTROL;
     }
-    if ((cmd->flags & CMD_WRITE) == 0) {
-        return r->open_rops >= OPEN_MAX ? REPLICA_FULL : serve_read(r, q, out);
-    }
-    if (r->open_rops >= OPEN_MAX) {
+    if (!replica_has_room(r)) {
         return REPLICA_FULL;
+    }
+    if ((cmd->flags & CMD_WRITE) == 0 && !q->hot) {
+        return serve_read(r, q, out);
+    }
+    if (q->hot) {
+        return replica_hot_serve(r, q, out);
     }
     if (strcmp(cmd->name, "flushall") == 0 || strcmp(cmd->name, "flushdb") == 0) {
         return serve_flush(r, q);
@@ -631,7 +648,7 @@ enum replica_taken replica_serve(struct node_worker *nw, const struct replica_re
         run_now(r, cmd, q->argv, q->argc, q->db, out);
         return REPLICA_DONE;
     }
-    if ((cmd->flags & CMD_SPLIT) != 0) {
+    if ((cmd->flags & CMD_SPLIT) != 0 && !(keys == 1 && (cmd->flags & CMD_BLIND) == 0)) {
         if ((cmd->flags & CMD_BLIND) != 0 && q->argc % 2 == 0) {
             resp_error(out, "ERR wrong number of arguments for 'mset' command");
             return REPLICA_DONE;
@@ -667,7 +684,7 @@ void replica_expire_all(struct node_worker *nw, struct entry *const *e, size_t n
     /* Starting an operation may move entries, so their keys are copied first. */
     for (size_t i = 0; i < n && count < sizeof keys / sizeof keys[0]; i++) {
         struct span key = entry_key(e[i]);
-        if (entry_state(e[i]) == 0 && is_mine(r, key)) {
+        if (entry_state(e[i]) == 0 && !entry_hot(e[i]) && is_mine(r, key)) { /* G13 */
             keys[count++] = blob_hold(blob_new(r, key.p, key.len));
         }
     }
@@ -676,7 +693,7 @@ void replica_expire_all(struct node_worker *nw, struct entry *const *e, size_t n
         op->kind = HERMES_EXPIRE;
         op->key = keys[i]; /* takes the reference */
         op->command = encode(r, (struct span[]){SPAN_LIT("DEL"), blob_span(keys[i])}, 2);
-        start(r, op);
+        rop_start(r, op);
     }
 }
 

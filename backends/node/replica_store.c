@@ -116,7 +116,7 @@ static void on_mark(void *ctx, const struct hermes_key *key, uint8_t state)
     }
 }
 
-static struct cmd_ctx context(struct replica *r, const struct rop *op, uint64_t now_ms)
+struct cmd_ctx replica_context(struct replica *r, const struct rop *op, uint64_t now_ms)
 {
     struct node_worker *nw = r->nw;
     return (struct cmd_ctx){.store = nw->store,
@@ -127,7 +127,7 @@ static struct cmd_ctx context(struct replica *r, const struct rop *op, uint64_t 
                             .db = op != NULL ? op->db : 0};
 }
 
-static struct resp_out reply_of(struct rop *op)
+struct resp_out rop_reply(struct rop *op)
 {
     buf_consume(&op->reply, buf_used(&op->reply));
     return (struct resp_out){&op->reply, op->slot != NULL ? op->slot->proto : 2};
@@ -137,9 +137,9 @@ static struct resp_out reply_of(struct rop *op)
  * True: it changes something. */
 static bool changes_absent(struct replica *r, struct rop *op, uint64_t wall_ms)
 {
-    struct cmd_ctx c = context(r, op, wall_ms);
+    struct cmd_ctx c = replica_context(r, op, wall_ms);
     c.store = r->scratch;
-    struct resp_out out = reply_of(op);
+    struct resp_out out = rop_reply(op);
     replica_run(r, op->cmd, r->parser.argv, (int)r->parser.argc, &c, &out);
     struct entry *made = store_find_any(r->scratch, blob_span(op->key));
     if (made != NULL) {
@@ -161,8 +161,8 @@ bool replica_creates(struct replica *r, struct rop *op)
 
 static bool rewrite(struct replica *r, struct rop *op, uint64_t wall_ms, struct coh_ref *effects)
 {
-    struct cmd_ctx c = context(r, op, wall_ms);
-    struct resp_out out = reply_of(op);
+    struct cmd_ctx c = replica_context(r, op, wall_ms);
+    struct resp_out out = rop_reply(op);
     c.cmd = op->cmd;
     c.argv = r->parser.argv;
     c.argc = (int)r->parser.argc;
@@ -192,10 +192,9 @@ static bool prepare_expiry(struct replica *r, const struct entry *e, struct span
     return true;
 }
 
-static bool on_prepare(void *ctx, const struct hermes_key *key, const struct hermes_op *hop,
-                       uint64_t wall_ms, struct coh_ref *effects)
+static bool prepare(struct replica *r, const struct hermes_key *key, const struct hermes_op *hop,
+                    uint64_t wall_ms, struct coh_ref *effects)
 {
-    struct replica *r = replica_of(ctx);
     struct rop *op = rop_of(hop->id);
     const struct entry *e = entry_of(r, key);
     if (hop->kind == HERMES_EXPIRE) {
@@ -214,7 +213,7 @@ static bool on_prepare(void *ctx, const struct hermes_key *key, const struct her
                (!absent && strcmp(op->cmd->name, "setnx") == 0 &&
                 !entry_expired_at(entry_expire_ms(e), wall_ms))) {
         if (!absent) {
-            struct resp_out out = reply_of(op);
+            struct resp_out out = rop_reply(op);
             resp_int(&out, 0);
         }
         return false;
@@ -223,17 +222,32 @@ static bool on_prepare(void *ctx, const struct hermes_key *key, const struct her
     return true;
 }
 
+static bool on_prepare(void *ctx, const struct hermes_key *key, const struct hermes_op *hop,
+                       uint64_t wall_ms, struct coh_ref *effects)
+{
+    struct replica *r = replica_of(ctx);
+    bool changes = prepare(r, key, hop, wall_ms, effects);
+    struct rop *op = rop_of(hop->id);
+    if (!changes && op != NULL && op->hot) {
+        if (hop->kind == HERMES_EXPIRE) {
+            replica_hot_read(r, op, wall_ms);
+        }
+        replica_hot_capture(r, op, entry_of(r, key));
+    }
+    return changes;
+}
+
 static void on_apply(void *ctx, const struct hermes_key *key, const struct hermes_update *u,
                      uint64_t id)
 {
     struct replica *r = replica_of(ctx);
     struct rop *op = rop_of(id);
     if (u->effects.handle != 0) {
-        struct cmd_ctx c = context(r, op, u->now_ms);
-        bool mute = op == NULL || op->rewritten || op->cmd == NULL;
+        struct cmd_ctx c = replica_context(r, op, u->now_ms);
+        bool mute = op == NULL || op->rewritten || op->cmd == NULL || op->kind == HERMES_EXPIRE;
         c.is_effect = mute;
         buf_consume(&r->sink, buf_used(&r->sink));
-        struct resp_out out = mute ? (struct resp_out){&r->sink, 2} : reply_of(op);
+        struct resp_out out = mute ? (struct resp_out){&r->sink, 2} : rop_reply(op);
         struct span bytes = blob_span(ref_blob(u->effects));
         for (size_t at = 0, n; (n = replica_parse(r, bytes, at)) != 0; at += n) {
             const struct cmd *cmd = cmd_find_request(r->parser.argv, (int)r->parser.argc);
@@ -251,7 +265,13 @@ static void on_apply(void *ctx, const struct hermes_key *key, const struct herme
     }
     entry_set_ts(e, u->ts);
     if (entry_hot(e) != u->hot || entry_generation(e) != u->generation) {
-        store_set_hot(r->nw->store, e, u->hot, u->generation);
+        e = store_set_hot(r->nw->store, e, u->hot, u->generation);
+    }
+    if (op != NULL && op->hot) {
+        if (op->kind == HERMES_EXPIRE) {
+            replica_hot_read(r, op, u->now_ms);
+        }
+        replica_hot_capture(r, op, e);
     }
 }
 
@@ -299,8 +319,8 @@ static void on_read(void *ctx, const struct hermes_key *key, uint64_t id)
             true; /* other keys may not be Valid, or it has to be expired by a write (H12) */
         return;
     }
-    struct cmd_ctx c = context(r, op, r->nw->now_ms);
-    struct resp_out out = reply_of(op);
+    struct cmd_ctx c = replica_context(r, op, r->nw->now_ms);
+    struct resp_out out = rop_reply(op);
     replica_run(r, op->cmd, r->parser.argv, (int)r->parser.argc, &c, &out);
     op->replied = true;
 }
