@@ -1,11 +1,12 @@
-/* The wire form of peer messages: one table of which fields each kind has, one loop that writes
- * them, one that reads them.
+/* The wire form of peer messages: one table of which fields each kind has, one list of fields that
+ * makes the writer and the reader.
  *
  * Fields are written one by one, never as a struct, so there is no padding to leak and no layout to
  * agree on. The reader checks the range of each field as it reads it and the end of the frame last.
  */
 #include "coherence/msg.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "coherence/ts.h"
@@ -38,13 +39,30 @@ static const char *const names[MSG_KIND_COUNT] = {
 
 #define HEADER_BYTES 13u
 
-/* The integer fields, in wire order, with their widths. Key and payload come after them. */
-static const struct {
-    unsigned field;
-    unsigned bytes;
-} integers[] = {{NONCE, 8},   {SEQ, 4},    {SLOT, 2},  {TS, 8},    {BASE, 8},       {HELD, 8},
-                {VERSION, 8}, {CURSOR, 8}, {OWNER, 4}, {FLAGS, 1}, {GENERATION, 8}, {NOW, 8}};
-#define INTEGER_COUNT (sizeof integers / sizeof integers[0])
+/* The integer fields, in wire order: bit, member, width in bits. Key and payload come after them.
+ */
+#define INTEGERS(X)                                                                                \
+    X(NONCE, nonce, 64)                                                                            \
+    X(SEQ, seq, 32)                                                                                \
+    X(SLOT, slot, 16)                                                                              \
+    X(TS, ts, 64)                                                                                  \
+    X(BASE, base, 64)                                                                              \
+    X(HELD, held, 64)                                                                              \
+    X(VERSION, version, 64)                                                                        \
+    X(CURSOR, cursor, 64)                                                                          \
+    X(OWNER, owner, 32)                                                                            \
+    X(FLAGS, flags, 8)                                                                             \
+    X(GENERATION, generation, 64)                                                                  \
+    X(NOW, now_ms, 64)
+
+/* Bytes of a frame without those of key and payload. */
+#define X(bit, member, bits) +(((fields) & (bit)) != 0 ? (bits) / 8 : 0)
+static unsigned fixed_bytes(unsigned fields)
+{
+    return HEADER_BYTES INTEGERS(X) + ((fields & KEY) != 0 ? 2 : 0) +
+           ((fields & PAYLOAD) != 0 ? 4 : 0);
+}
+#undef X
 
 const char *msg_name(enum msg_kind kind)
 {
@@ -53,54 +71,26 @@ const char *msg_name(enum msg_kind kind)
 
 size_t msg_size(enum msg_kind kind, const struct msg_bytes *b)
 {
-    size_t size = HEADER_BYTES;
-    for (size_t i = 0; i < INTEGER_COUNT; i++) {
-        size += (fields_of[kind] & integers[i].field) != 0 ? integers[i].bytes : 0;
-    }
-    size += (fields_of[kind] & KEY) != 0 ? 2 + (size_t)b->key_len : 0;
-    size += (fields_of[kind] & PAYLOAD) != 0 ? 4 + (size_t)b->payload_len : 0;
-    return size;
+    unsigned fields = fields_of[kind];
+    return fixed_bytes(fields) + ((fields & KEY) != 0 ? (size_t)b->key_len : 0) +
+           ((fields & PAYLOAD) != 0 ? (size_t)b->payload_len : 0);
 }
 
-static uint8_t *put(uint8_t *p, uint64_t v, unsigned bytes)
+static uint8_t *put8(uint8_t *p, uint8_t v)
 {
-    for (unsigned i = 0; i < bytes; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
-    }
-    return p + bytes;
+    *p = v;
+    return p + 1;
 }
-
-static uint64_t field_get(const struct hermes_msg *m, unsigned field)
-{
-    switch (field) {
-    case NONCE:
-        return m->nonce;
-    case SEQ:
-        return m->seq;
-    case SLOT:
-        return m->slot;
-    case TS:
-        return m->ts;
-    case BASE:
-        return m->base;
-    case HELD:
-        return m->held;
-    case VERSION:
-        return m->version;
-    case CURSOR:
-        return m->cursor;
-    case OWNER:
-        return m->owner;
-    case FLAGS:
-        return m->flags;
-    case GENERATION:
-        return m->generation;
-    case NOW:
-        return m->now_ms;
-    default:
-        unreachable();
+#define PUT(bits)                                                                                  \
+    static uint8_t *put##bits(uint8_t *p, uint##bits##_t v)                                        \
+    {                                                                                              \
+        v = htole##bits(v);                                                                        \
+        memcpy(p, &v, sizeof v);                                                                   \
+        return p + sizeof v;                                                                       \
     }
-}
+PUT(16)
+PUT(32)
+PUT(64)
 
 size_t msg_encode(const struct hermes_msg *m, const struct msg_bytes *b, uint8_t *frame,
                   size_t capacity)
@@ -110,21 +100,22 @@ size_t msg_encode(const struct hermes_msg *m, const struct msg_bytes *b, uint8_t
     must(size <= capacity);
     must(b->key_len <= MSG_KEY_MAX && b->payload_len <= MSG_PAYLOAD_MAX);
     unsigned fields = fields_of[m->kind];
-    uint8_t *p = put(frame, (uint64_t)m->kind + 1, 1);
-    p = put(p, m->epoch, 8);
-    p = put(p, m->sender, 4);
-    for (size_t i = 0; i < INTEGER_COUNT; i++) {
-        if ((fields & integers[i].field) != 0) {
-            p = put(p, field_get(m, integers[i].field), integers[i].bytes);
-        }
+    uint8_t *p = put8(frame, (uint8_t)(m->kind + 1));
+    p = put64(p, m->epoch);
+    p = put32(p, m->sender);
+#define X(bit, member, bits)                                                                       \
+    if ((fields & (bit)) != 0) {                                                                   \
+        p = put##bits(p, m->member);                                                               \
     }
+    INTEGERS(X)
+#undef X
     if ((fields & KEY) != 0) {
-        p = put(p, b->key_len, 2);
+        p = put16(p, (uint16_t)b->key_len);
         memcpy(p, b->key, b->key_len);
         p += b->key_len;
     }
     if ((fields & PAYLOAD) != 0) {
-        p = put(p, b->payload_len, 4);
+        p = put32(p, b->payload_len);
         if (b->payload_len != 0) {
             memcpy(p, b->payload, b->payload_len);
         }
@@ -140,20 +131,31 @@ struct reader {
     bool bad;
 };
 
-static uint64_t take(struct reader *r, unsigned bytes)
+static uint8_t take8(struct reader *r)
 {
-    if (r->left < bytes) {
+    if (r->left == 0) {
         r->bad = true;
         return 0;
     }
-    uint64_t v = 0;
-    for (unsigned i = 0; i < bytes; i++) {
-        v |= (uint64_t)r->p[i] << (8 * i);
-    }
-    r->p += bytes;
-    r->left -= bytes;
-    return v;
+    r->left--;
+    return *r->p++;
 }
+#define TAKE(bits)                                                                                 \
+    static uint##bits##_t take##bits(struct reader *r)                                             \
+    {                                                                                              \
+        uint##bits##_t v = 0;                                                                      \
+        if (r->left < sizeof v) {                                                                  \
+            r->bad = true;                                                                         \
+            return 0;                                                                              \
+        }                                                                                          \
+        memcpy(&v, r->p, sizeof v);                                                                \
+        r->p += sizeof v;                                                                          \
+        r->left -= sizeof v;                                                                       \
+        return le##bits##toh(v);                                                                   \
+    }
+TAKE(16)
+TAKE(32)
+TAKE(64)
 
 static const uint8_t *take_bytes(struct reader *r, size_t len)
 {
@@ -172,55 +174,18 @@ static bool id_ok(uint64_t id)
     return id != 0 && id <= TS_ID_MAX;
 }
 
-/* Stores the field; false if it is out of range. */
-static bool field_set(struct hermes_msg *m, unsigned field, uint64_t v)
+/* Fields that are not there are 0, and owner 0 means none. */
+static bool in_range(const struct hermes_msg *m, unsigned fields)
 {
-    switch (field) {
-    case NONCE:
-        m->nonce = v;
-        return true;
-    case SEQ:
-        m->seq = (uint32_t)v;
-        return true;
-    case SLOT:
-        m->slot = (uint16_t)v;
-        return v < MSG_SLOTS;
-    case TS:
-        m->ts = v;
-        return true;
-    case BASE:
-        m->base = v;
-        return true;
-    case HELD:
-        m->held = v;
-        return true;
-    case VERSION:
-        m->version = v;
-        return v <= TS_VERSION_MAX;
-    case CURSOR:
-        m->cursor = v;
-        return true;
-    case OWNER:
-        m->owner = (uint32_t)v;
-        return id_ok(v);
-    case FLAGS:
-        m->flags = (uint8_t)v;
-        return v <= (MSG_FLAG_RMW | MSG_FLAG_HOT | MSG_FLAG_LIVE);
-    case GENERATION:
-        m->generation = v;
-        return true;
-    case NOW:
-        m->now_ms = v;
-        return true;
-    default:
-        unreachable();
-    }
+    return m->epoch != 0 && id_ok(m->sender) && m->slot < MSG_SLOTS &&
+           m->version <= TS_VERSION_MAX && ((fields & OWNER) == 0 || id_ok(m->owner)) &&
+           m->flags <= (MSG_FLAG_RMW | MSG_FLAG_HOT | MSG_FLAG_LIVE) &&
+           m->payload.len <= MSG_PAYLOAD_MAX;
 }
 
 /* What no correct sender writes, beyond single fields. */
-static bool sense(const struct hermes_msg *m)
+static bool sense(const struct hermes_msg *m, unsigned fields)
 {
-    unsigned fields = fields_of[m->kind];
     if ((fields & BASE) != 0) { /* an update: made by its owner, above its base */
         return m->ts > m->base && ts_id(m->ts) == m->owner &&
                ts_version(m->ts) > ts_version(m->base);
@@ -233,31 +198,29 @@ enum err msg_decode(const uint8_t *frame, size_t len, struct hermes_msg *m, stru
     struct reader r = {.p = frame, .left = len};
     memset(m, 0, sizeof *m);
     memset(b, 0, sizeof *b);
-    uint64_t kind = take(&r, 1);
+    unsigned kind = take8(&r);
     if (kind < 1 || kind > MSG_KIND_COUNT) {
         return ERR_PROTO;
     }
     m->kind = (enum msg_kind)(kind - 1);
-    m->epoch = take(&r, 8);
-    uint64_t sender = take(&r, 4);
-    m->sender = (uint32_t)sender;
+    m->epoch = take64(&r);
+    m->sender = take32(&r);
     unsigned fields = fields_of[m->kind];
-    bool ok = m->epoch != 0 && id_ok(sender);
-    for (size_t i = 0; i < INTEGER_COUNT && ok && !r.bad; i++) {
-        if ((fields & integers[i].field) != 0) {
-            ok = field_set(m, integers[i].field, take(&r, integers[i].bytes));
-        }
+#define X(bit, member, bits)                                                                       \
+    if ((fields & (bit)) != 0) {                                                                   \
+        m->member = take##bits(&r);                                                                \
     }
+    INTEGERS(X)
+#undef X
     if ((fields & KEY) != 0) {
-        b->key_len = (uint32_t)take(&r, 2);
+        b->key_len = take16(&r);
         b->key = take_bytes(&r, b->key_len);
         m->key.ref.len = b->key_len;
     }
     if ((fields & PAYLOAD) != 0) {
-        b->payload_len = (uint32_t)take(&r, 4);
+        b->payload_len = take32(&r);
         b->payload = take_bytes(&r, b->payload_len);
         m->payload.len = b->payload_len;
-        ok = ok && b->payload_len <= MSG_PAYLOAD_MAX;
     }
-    return ok && !r.bad && r.left == 0 && sense(m) ? OK : ERR_PROTO;
+    return !r.bad && r.left == 0 && in_range(m, fields) && sense(m, fields) ? OK : ERR_PROTO;
 }

@@ -113,14 +113,23 @@ uint64_t cmd_random(struct cmd_ctx *c)
     return x * 0x2545F4914F6CDD1Du;
 }
 
+/* '*' or '$', a number, CRLF. */
+static void add_header(struct buf *b, char mark, size_t n)
+{
+    char *p = buf_reserve(b, NUM_I64_MAX + 3);
+    size_t len = 1;
+    p[0] = mark;
+    len += num_fmt_u64(p + len, n);
+    p[len++] = '\r';
+    p[len++] = '\n';
+    buf_commit(b, len);
+}
+
 void effects_add(struct effects *fx, size_t argc, const struct span *argv)
 {
-    char head[32];
-    int n = snprintf(head, sizeof head, "*%zu\r\n", argc);
-    buf_add(&fx->bytes, head, (size_t)n);
+    add_header(&fx->bytes, '*', argc);
     for (size_t i = 0; i < argc; i++) {
-        n = snprintf(head, sizeof head, "$%zu\r\n", argv[i].len);
-        buf_add(&fx->bytes, head, (size_t)n);
+        add_header(&fx->bytes, '$', argv[i].len);
         buf_add(&fx->bytes, argv[i].p, argv[i].len);
         buf_add(&fx->bytes, "\r\n", 2);
     }

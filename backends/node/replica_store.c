@@ -72,7 +72,7 @@ static struct replica *replica_of(void *ctx)
 
 static struct entry *entry_of(struct replica *r, const struct hermes_key *key)
 {
-    return store_find_any(r->nw->store, blob_span(ref_blob(key->ref)));
+    return store_find_any_hashed(r->nw->store, blob_span(ref_blob(key->ref)), key->hash);
 }
 
 static bool is_live(const struct entry *e)

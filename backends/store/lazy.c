@@ -44,6 +44,7 @@ static void flush_all(struct store *s)
     s->tombstones = 0;
     s->flushing = 0;
     s->pool_count = 0;
+    s->last = NULL;
 }
 
 static bool only_database(const struct store *s, unsigned db)

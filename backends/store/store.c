@@ -95,19 +95,30 @@ bool entry_dead_slow(const struct store *s, const struct entry *e)
     return (s->flushing >> db & 1u) != 0 && ent_epoch(e) != (s->epoch[db] & 3u);
 }
 
-static struct entry *find_any_hashed(struct store *s, struct span key, uint64_t hash)
+static void remember(struct store *s, struct entry *e, uint64_t hash)
 {
+    s->last = e;
+    s->last_hash = hash;
+}
+
+struct entry *store_find_any_hashed(struct store *s, struct span key, uint64_t hash)
+{
+    if (s->last != NULL && s->last_hash == hash && ent_key_is(s->last, key) &&
+        !entry_dead(s, s->last)) {
+        return s->last;
+    }
     struct entry *e = table_find(&s->table, key, hash);
     if (e != NULL && entry_dead(s, e)) {
         store_drop_dead(s, e);
         return NULL;
     }
+    remember(s, e, hash);
     return e;
 }
 
 struct entry *store_find_hashed(struct store *s, struct span key, uint64_t hash)
 {
-    struct entry *e = find_any_hashed(s, key, hash);
+    struct entry *e = store_find_any_hashed(s, key, hash);
     return e != NULL && ent_type(e) != VAL_TOMBSTONE ? e : NULL;
 }
 
@@ -118,7 +129,7 @@ struct entry *store_find(struct store *s, struct span key)
 
 struct entry *store_find_any(struct store *s, struct span key)
 {
-    return find_any_hashed(s, key, store_hash(s, key));
+    return store_find_any_hashed(s, key, store_hash(s, key));
 }
 
 /* ---- counts ---- */
@@ -237,7 +248,9 @@ static struct entry *reshape(struct store *s, struct entry *e, unsigned fields, 
     if (((flags | e->flags) & ENT_OUT) == 0) {
         memcpy(to + key.len, key.p + key.len, vlen < e->vlen ? vlen : e->vlen);
     }
-    table_replace(&s->table, table_hash(&s->table, key), e, n);
+    uint64_t hash = table_hash(&s->table, key);
+    table_replace(&s->table, hash, e, n);
+    remember(s, n, hash);
     mem_free(e);
     return n;
 }
@@ -261,7 +274,9 @@ static struct entry *prepare_overwrite(struct store *s, struct entry *e, struct 
 
 static struct entry *insert_new(struct store *s, struct entry *e)
 {
-    table_insert(&s->table, table_hash(&s->table, ent_key(e)), e);
+    uint64_t hash = table_hash(&s->table, ent_key(e));
+    table_insert(&s->table, hash, e);
+    remember(s, e, hash);
     count_entry(s, e, COUNT_IN);
     return e;
 }
@@ -412,6 +427,9 @@ struct entry *store_string_resize(struct store *s, struct entry *e, size_t len, 
 
 static void remove_entry(struct store *s, struct entry *e)
 {
+    if (s->last == e) {
+        s->last = NULL;
+    }
     value_free(s, e);
     table_remove(&s->table, table_hash(&s->table, ent_key(e)), e);
     mem_free(e);

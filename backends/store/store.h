@@ -54,8 +54,9 @@ void store_prefetch_entry(const struct store *s,
                           uint64_t hash);                       /* second stage: the entry itself */
 struct entry *store_find(struct store *s, struct span key);     /* NULL: absent or tombstone */
 struct entry *store_find_any(struct store *s, struct span key); /* tombstones too */
-struct entry *store_find_hashed(struct store *s, struct span key,
-                                uint64_t hash); /* as store_find */
+/* The same with store_hash(key) known. */
+struct entry *store_find_hashed(struct store *s, struct span key, uint64_t hash);
+struct entry *store_find_any_hashed(struct store *s, struct span key, uint64_t hash);
 
 /* ---- writing. Each returns the entry, which may have moved: pointers to the old one are dead. A
  * value that is replaced is freed (big collections: lazily, see store_lazy_step). e may be NULL for

@@ -27,6 +27,10 @@ struct dead_table { /* the keys of a FLUSHALL, being freed from pos on */
 
 struct store {
     struct table table;
+    /* The entry that was looked up or made last, and the hash of its key: a command or an update
+     * looks the same key up again and again. NULL: it is gone. */
+    struct entry *last;
+    uint64_t last_hash;
     struct store_options options;
     uint64_t seen_ms; /* latest time a caller named: access clock of new entries */
     uint64_t rng;     /* of the LFU counter */
