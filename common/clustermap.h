@@ -40,6 +40,7 @@ struct cluster_node {
     uint16_t port;               /* of worker 0 */
     uint16_t shard;              /* index */
     uint16_t replica;            /* index in the shard */
+    uint32_t id;                 /* incarnation, from the membership service; 0: not known */
 };
 
 struct cluster_shard {

@@ -8,8 +8,8 @@
 static bool find(struct client *c, const struct admitted *a, unsigned partition, struct target *t)
 {
     bool write = (a->cmd->flags & CMD_WRITE) != 0;
-    return target_find(c, route_partition(c->pw->route, partition), partition,
-                       TARGET_MANY | (write ? TARGET_WRITE : TARGET_LONG), t);
+    return target_find(c, partition, partition, TARGET_MANY | (write ? TARGET_WRITE : TARGET_LONG),
+                       t);
 }
 
 static bool all_ready(struct client *c, const struct admitted *a, const struct conn_req *q,
@@ -54,11 +54,11 @@ static enum taken ask_all(struct client *c, const struct admitted *a, const stru
 /* Where a scan goes on: a position is one in the order of the replica that gave it. If that one is
  * away another starts from the beginning: keys may be seen twice, none is missed. */
 static bool find_position(struct client *c, const struct admitted *a, unsigned partition,
-                          unsigned replica, uint64_t *position, struct target *t)
+                          unsigned replica_tag, uint64_t *position, struct target *t)
 {
     if (c->pw->route->many && *position != 0) {
         bool away;
-        bool ok = lane_target_replica(c, partition, replica, t, &away);
+        bool ok = lane_target_replica(c, partition, replica_tag, t, &away);
         if (!away) {
             return ok;
         }

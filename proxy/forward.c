@@ -113,11 +113,11 @@ static enum taken forward_key(struct client *c, const struct admitted *a, const 
 }
 
 enum taken forward_together(struct client *c, const struct admitted *a, const struct conn_req *q,
-                            unsigned endpoint, uint32_t step)
+                            unsigned partition, uint32_t step)
 {
     struct target t;
     unsigned how = how_of(a->cmd) | TARGET_MANY;
-    if (!target_find(c, endpoint, slot_of(q->argv[1]), how, &t)) {
+    if (!target_find(c, partition, slot_of(q->argv[1]), how, &t)) {
         return target_refused(c, a, (int)q->argc, &t);
     }
     bool prefix = c->s.db != 0;
@@ -322,8 +322,9 @@ static bool go_elsewhere(struct call *k, struct span words, struct span request)
 {
     struct proxy_worker *pw = k->pw;
     unsigned slot;
+    unsigned partition;
     unsigned endpoint;
-    if (k->tries >= TRIES_MAX || !route_moved(pw->route, words, &slot, &endpoint)) {
+    if (k->tries >= TRIES_MAX || !route_moved(pw->route, words, &slot, &partition, &endpoint)) {
         return false;
     }
     struct shard_link *l = shard_link(pw->pool, endpoint, k->proto);

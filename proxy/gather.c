@@ -106,7 +106,7 @@ static bool ask_for_key(struct gather *g)
     if (!pw->route->many || c == NULL || !lane_target(c, p, p, TARGET_MANY | TARGET_LONG, &t)) {
         t = (struct target){.l = lane_any(pw, p, g->owner->proto)};
     }
-    const char *why = shard_down(t.l);
+    const char *why = t.l != NULL ? shard_down(t.l) : "no replica of the shard is known";
     if (why != NULL) {
         lost_text(SHARD_FAILED, span_str(why), &g->error);
         return false;

@@ -29,7 +29,7 @@ struct gather {
     struct call **part;
     uint64_t *value; /* integer replies of the parts */
     uint32_t part_cap;
-    uint16_t *who; /* COMPOSE_ELEMENTS: endpoint of each key, then its part */
+    uint16_t *who; /* COMPOSE_ELEMENTS: partition of each key, then its part */
     uint32_t keys, keys_cap;
     unsigned partition;       /* COMPOSE_SCAN */
     struct buf request;       /* COMPOSE_INFO: the request of the client ... */
@@ -46,10 +46,11 @@ struct target;
 struct call *gather_send(struct gather *g, const struct target *t);
 void gather_opened(struct gather *g);
 
-/* Cursors of the proxy: the replica that counts, the node's own cursor, and the partition in one
- * number. 0 is the start, and the end. */
+/* Cursors of the proxy: the replica that counts (route_tag), the node's own cursor, and the
+ * partition in one number. 0 is the start, and the end. */
 #define CURSOR_PARTITION_BITS 12
-#define CURSOR_NODE_BITS 48
+#define CURSOR_NODE_BITS 40
+_Static_assert(CURSOR_PARTITION_BITS + CURSOR_NODE_BITS + ROUTE_TAG_BITS == 64, "a cursor");
 #define CURSOR_NODE_MAX (((uint64_t)1 << CURSOR_NODE_BITS) - 1)
 static inline uint64_t cursor_join(unsigned partition, uint64_t node, unsigned replica)
 {
@@ -81,7 +82,7 @@ bool compose_elements(struct buf *out, const struct span *parts, uint32_t n_part
 bool compose_concat(struct buf *out, const struct span *parts, uint32_t n_parts);
 struct scan_at {
     unsigned partition, partitions;
-    unsigned replica; /* that answered */
+    unsigned replica; /* that answered: its tag */
 };
 bool compose_scan(struct buf *out, struct span part, const struct scan_at *at);
 

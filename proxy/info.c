@@ -52,7 +52,7 @@ bool info_ask_nodes(struct client *c, const struct admitted *a, const struct con
     const struct cluster_map *map = pw->route->map;
     for (unsigned s = 0; s < map->shard_count; s++) {
         struct shard_link *l = lane_any(pw, s * map->workers, 2);
-        if (shard_down(l) != NULL || shard_full(l)) {
+        if (l == NULL || shard_down(l) != NULL || shard_full(l)) {
             return false;
         }
     }
@@ -225,6 +225,9 @@ void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_ou
         for (unsigned i = 0; i < shard_endpoint_count(pw->pool); i++) {
             struct shard_stats e;
             uint16_t port = 0;
+            if (!shard_endpoint_is_open(pw->pool, i)) {
+                continue;
+            }
             const char *address = shard_endpoint_address(pw->pool, i, &port);
             shard_endpoint_stats(pw->pool, i, &e);
             char name[32];

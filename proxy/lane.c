@@ -73,11 +73,14 @@ void lanes_close(struct client *c)
 
 /* ---- choosing ---- */
 
+/* NULL: there is no replica at this place. */
 static struct shard_link *link_on(const struct lane *lane, unsigned replica, unsigned channel)
 {
     const struct proxy_worker *pw = lane->all->pw;
-    return shard_link_on(pw->pool, route_replica(pw->route, lane->partition, replica), lane->proto,
-                         (enum shard_channel)channel);
+    unsigned endpoint = route_replica(pw->route, lane->partition, replica);
+    return __builtin_expect(endpoint == ROUTE_HOLE, 0)
+               ? NULL
+               : shard_link_on(pw->pool, endpoint, lane->proto, (enum shard_channel)channel);
 }
 
 struct shard_link *lane_link(const struct lane *lane, unsigned replica)
@@ -89,7 +92,7 @@ struct shard_link *lane_link(const struct lane *lane, unsigned replica)
 static uint64_t *refused_at(const struct lane *lane, unsigned replica)
 {
     const struct proxy_worker *pw = lane->all->pw;
-    return &pw->endpoint_refused_ns[route_replica(pw->route, lane->partition, replica)];
+    return &pw->route->partition[lane->partition].refused_ns[replica];
 }
 
 void lane_refused(const struct lane *lane)
@@ -112,7 +115,11 @@ static bool refuses(const struct lane *lane, unsigned replica)
 
 static enum shard_health health(const struct lane *lane, unsigned replica)
 {
-    enum shard_health h = shard_health(lane_link(lane, replica));
+    const struct shard_link *l = lane_link(lane, replica);
+    if (__builtin_expect(l == NULL, 0)) {
+        return SHARD_AWAY;
+    }
+    enum shard_health h = shard_health(l);
     if (h != SHARD_GOOD) {
         return h;
     }
@@ -124,15 +131,19 @@ static enum shard_health health(const struct lane *lane, unsigned replica)
 
 int lane_choose(const struct lane *lane, uint64_t prefer, unsigned not, bool *reachable)
 {
-    unsigned n = route_replicas(lane->all->pw->route, lane->partition);
-    unsigned first = (unsigned)(prefer % n);
-    *reachable = true;
+    const struct route_partition *p = &lane->all->pw->route->partition[lane->partition];
+    unsigned n = p->live;
+    *reachable = n != 0;
+    if (__builtin_expect(n == 0, 0)) {
+        return -1;
+    }
+    unsigned first = p->order[prefer % n];
     if ((not >> first & 1u) == 0 && __builtin_expect(health(lane, first) == SHARD_GOOD, 1)) {
         return (int)first;
     }
     unsigned at[RANK_COUNT] = {0}; /* bits by state */
     for (unsigned i = 0; i < n; i++) {
-        at[health(lane, i)] |= 1u << i;
+        at[health(lane, p->order[i])] |= 1u << p->order[i];
     }
     *reachable = (at[SHARD_GOOD] | at[SHARD_SLOW] | at[SHARD_COMING]) != 0;
     bool connected = (at[SHARD_GOOD] | at[SHARD_SLOW]) != 0;
@@ -162,7 +173,7 @@ static bool set_target(struct target *t, struct lane *lane, unsigned replica)
 {
     lane->replica = (uint8_t)replica;
     t->l = lane_link(lane, replica);
-    t->why = shard_down(t->l);
+    t->why = t->l != NULL ? shard_down(t->l) : LANE_NOBODY;
     return t->why == NULL && !shard_full(t->l);
 }
 
@@ -217,14 +228,15 @@ bool lane_target(struct client *c, unsigned partition, unsigned slot, unsigned h
     return set_target(t, lane, r < 0 ? 0 : (unsigned)r);
 }
 
-bool lane_target_replica(struct client *c, unsigned partition, unsigned replica, struct target *t,
+bool lane_target_replica(struct client *c, unsigned partition, unsigned tag, struct target *t,
                          bool *away)
 {
+    int replica = route_tagged(c->pw->route, partition, tag);
     struct lane *lane = lane_of(c, partition, 0, TARGET_MANY, t);
     *away = false;
     bool ok;
     if (bound(c, lane, TARGET_READ, t, &ok)) {
-        if (lane->replica == replica) {
+        if (lane->replica == replica && replica >= 0) {
             return ok;
         }
         t->l = NULL; /* when the lane is free it may go there */
@@ -232,13 +244,12 @@ bool lane_target_replica(struct client *c, unsigned partition, unsigned replica,
     }
     lane->proto = c->s.c.proto;
     lane->channel = SHARD_ANY;
-    *away =
-        replica >= route_replicas(c->pw->route, partition) || health(lane, replica) > SHARD_SLOW;
+    *away = replica < 0 || health(lane, (unsigned)replica) > SHARD_SLOW;
     if (*away) {
         return false;
     }
     lane->proven = lane->probe = false;
-    return set_target(t, lane, replica);
+    return set_target(t, lane, (unsigned)replica);
 }
 
 enum taken target_refused(struct client *c, const struct admitted *a, int argc,
@@ -272,10 +283,10 @@ unsigned lane_enter(struct lane *lane, struct call *k, unsigned slot)
 
 struct shard_link *lane_any(struct proxy_worker *pw, unsigned partition, uint8_t proto)
 {
-    unsigned n = route_replicas(pw->route, partition);
+    const struct route_partition *p = &pw->route->partition[partition];
     struct shard_link *best = NULL;
-    for (unsigned i = 0; i < n; i++) {
-        struct shard_link *l = shard_link(pw->pool, route_replica(pw->route, partition, i), proto);
+    for (unsigned i = 0; i < p->live; i++) {
+        struct shard_link *l = shard_link(pw->pool, p->endpoint[p->order[i]], proto);
         if (best == NULL || shard_health(l) < shard_health(best)) {
             best = l;
         }
@@ -286,8 +297,11 @@ struct shard_link *lane_any(struct proxy_worker *pw, unsigned partition, uint8_t
 unsigned lanes_away(const struct proxy_worker *pw)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < pw->route->endpoints; i++) {
-        n += shard_health(shard_link(pw->pool, i, 2)) >= SHARD_COMING;
+    for (unsigned i = 0; i < pw->route->partitions; i++) {
+        const struct route_partition *p = &pw->route->partition[i];
+        for (unsigned k = 0; k < p->live; k++) {
+            n += shard_health(shard_link(pw->pool, p->endpoint[p->order[k]], 2)) >= SHARD_COMING;
+        }
     }
     return n;
 }
@@ -297,10 +311,30 @@ void lanes_start(struct proxy_worker *pw)
     if (pw->route->many) {
         pw->next_home = pw->w->index;
         pw->lane_timer = loop_timer_new(pw->w->loop, lanes_resume, pw);
-        for (unsigned i = 0; i < pw->route->endpoints; i++) {
-            shard_link(pw->pool, i, 2);
-            shard_link_on(pw->pool, i, 2, SHARD_READS);
+    }
+    lanes_connect(pw);
+}
+
+void lanes_connect(struct proxy_worker *pw)
+{
+    for (unsigned i = 0; i < pw->route->partitions; i++) {
+        const struct route_partition *p = &pw->route->partition[i];
+        for (unsigned k = 0; k < p->live; k++) {
+            shard_link(pw->pool, p->endpoint[p->order[k]], 2);
+            if (pw->route->many) {
+                shard_link_on(pw->pool, p->endpoint[p->order[k]], 2, SHARD_READS);
+            }
         }
+    }
+}
+
+void lanes_left(void *arg, unsigned partition, unsigned place)
+{
+    const struct proxy_worker *pw = arg;
+    for (struct lanes *all = pw->lanes; all != NULL; all = all->next) {
+        struct lane *lane = &all->lane[partition];
+        lane->tried &= (uint16_t) ~(1u << place);
+        lane->proven = lane->proven && lane->replica != place;
     }
 }
 

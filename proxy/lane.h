@@ -48,29 +48,36 @@ bool lane_target(struct client *c, unsigned partition, unsigned slot, unsigned h
 unsigned lane_enter(struct lane *lane, struct call *k, unsigned slot);
 /* The outcome of a call that is in a lane (lane_again.c). */
 void lane_done(struct call *k, enum shard_result result, struct span bytes, struct span request);
-/* The same for a particular replica. *away: that replica cannot be asked, another may. */
-bool lane_target_replica(struct client *c, unsigned partition, unsigned replica, struct target *t,
+/* The same for a particular replica (route_tag). *away: that replica cannot be asked, another may.
+ */
+bool lane_target_replica(struct client *c, unsigned partition, unsigned tag, struct target *t,
                          bool *away);
 /* The client goes; what is under way goes on without it. */
 void lanes_close(struct client *c);
 void lanes_start(struct proxy_worker *pw);
+/* Connects to every replica there is, so that nobody has to wait for it (also after route_follow).
+ */
+void lanes_connect(struct proxy_worker *pw);
+/* The replica at this place is gone (route_follow; arg is the worker). */
+void lanes_left(void *arg, unsigned partition, unsigned place);
 void lanes_stop(struct proxy_worker *pw); /* after all clients are gone */
 /* Replicas this worker cannot reach now. */
 unsigned lanes_away(const struct proxy_worker *pw);
-/* A link for a question to any replica of a partition, by nobody in particular. */
+/* A link for a question to any replica of a partition, by nobody in particular. NULL: there is no
+ * replica. */
 struct shard_link *lane_any(struct proxy_worker *pw, unsigned partition, uint8_t proto);
 
-/* Finds where a request for this slot, of the partition of this endpoint, goes. how: TARGET_. True:
- * it can be sent now. False: target_refused says so. */
-static inline bool target_find(struct client *c, unsigned endpoint, unsigned slot, unsigned how,
+/* Finds where a request for this slot, of this partition, goes. how: TARGET_. True: it can be sent
+ * now. False: target_refused says so. */
+static inline bool target_find(struct client *c, unsigned partition, unsigned slot, unsigned how,
                                struct target *t)
 {
     struct proxy_worker *pw = c->pw;
     if (__builtin_expect(pw->route->many, 0)) {
-        return lane_target(c, route_partition_of(pw->route, endpoint), slot, how, t);
+        return lane_target(c, partition, slot, how, t);
     }
     t->lane = NULL;
-    t->l = shard_link(pw->pool, endpoint, c->s.c.proto);
+    t->l = shard_link(pw->pool, route_replica(pw->route, partition, 0), c->s.c.proto);
     t->why = shard_down(t->l);
     return t->why == NULL && !shard_full(t->l);
 }

@@ -186,7 +186,8 @@ static void go_on(struct lane *lane)
         } else if (reachable) {
             pause_lane(lane);
         } else {
-            const char *why = shard_down(lane_link(lane, 0));
+            const struct shard_link *l = lane_link(lane, lane->replica);
+            const char *why = l != NULL ? shard_down(l) : LANE_NOBODY;
             while (lane->first != NULL) {
                 give_up_first(lane, why);
             }
@@ -263,13 +264,14 @@ static struct lane *moved_to(struct lane *lane, struct call *k, struct span word
 {
     struct proxy_worker *pw = k->pw;
     unsigned slot;
+    unsigned partition;
     unsigned endpoint;
-    if (k->tries >= TRIES_MAX || !route_moved(pw->route, words, &slot, &endpoint)) {
+    if (k->tries >= TRIES_MAX || !route_moved(pw->route, words, &slot, &partition, &endpoint)) {
         return NULL;
     }
     k->tries++;
     pw->stats.moved++;
-    return &lane->all->lane[route_partition_of(pw->route, endpoint)];
+    return &lane->all->lane[partition];
 }
 
 /* Where k is to be asked again; NULL: what came is its answer. */
@@ -307,7 +309,7 @@ void lane_done(struct call *k, enum shard_result result, struct span bytes, stru
     struct lanes *all = lane->all;
     all->refs++;
     lane->open--;
-    k->replica = lane->replica;
+    k->replica = (uint16_t)route_tag(all->pw->route, lane->partition, lane->replica);
     if (result == SHARD_REPLY) {
         lane_served(lane);
     }

@@ -6,6 +6,8 @@
 /* Inside of the lanes: what lane.c (choosing) and lane_again.c (asking again) know of each other.
  */
 
+#define LANE_NOBODY "no replica of this hash slot is known"
+
 struct lane {
     struct lanes *all;
     struct call *first; /* wait to be sent again */
@@ -34,6 +36,7 @@ struct lanes {
 
 /* Gives back a hold on the lanes; the last one frees them. */
 void lanes_drop(struct lanes *all);
+/* NULL: no replica is at this place. */
 struct shard_link *lane_link(const struct lane *lane, unsigned replica);
 /* What the choice of a replica depends on: of the slot, or of the client. */
 uint64_t lane_preference(const struct lane *lane, bool by_slot, unsigned slot);

@@ -202,22 +202,18 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     pw->pool = shard_pool_new(w->loop, &o, forward_done);
     pw->route = mem_zalloc(sizeof *pw->route);
     pw->random = clk_mono_ns() ^ ((uint64_t)w->index << 56);
-    enum err e = route_init(pw->route, server_data(w->server), pw->pool, why);
+    enum err e = route_init(pw->route, server_data(w->server), false, pw->pool, why);
     if (e != OK) {
         return e;
     }
-    unsigned n = pw->route->endpoints;
-    pw->endpoint_count = mem_zalloc(n * sizeof *pw->endpoint_count);
-    pw->endpoint_part = mem_zalloc(n * sizeof *pw->endpoint_part);
-    pw->endpoint_slot = mem_zalloc(n * sizeof *pw->endpoint_slot);
-    pw->endpoint_refused_ns = mem_zalloc(n * sizeof *pw->endpoint_refused_ns);
-    for (unsigned i = 0; i < pw->route->partitions; i++) { /* be ready before the first client is */
-        shard_link(pw->pool, route_partition(pw->route, i), 2);
-    }
-    lanes_start(pw);
+    unsigned n = pw->route->partitions;
+    pw->partition_keys = mem_zalloc(n * sizeof *pw->partition_keys);
+    pw->partition_part = mem_zalloc(n * sizeof *pw->partition_part);
+    pw->partition_slot = mem_zalloc(n * sizeof *pw->partition_slot);
+    lanes_start(pw); /* connects: be ready before the first client is */
     pw->report = report_start(pw);
     if (w->index == 0) {
-        pw->resolver = resolver_start(w->server, server_data(w->server));
+        pw->resolver = resolver_start(w->server, server_data(w->server), false);
     }
     return OK;
 }
@@ -238,10 +234,9 @@ static void worker_stop(struct worker *w)
     calls_free_pools(pw);
     route_deinit(pw->route);
     mem_free(pw->route);
-    mem_free(pw->endpoint_count);
-    mem_free(pw->endpoint_part);
-    mem_free(pw->endpoint_slot);
-    mem_free(pw->endpoint_refused_ns);
+    mem_free(pw->partition_keys);
+    mem_free(pw->partition_part);
+    mem_free(pw->partition_slot);
     mem_free(pw);
     w->data = NULL;
     if (w->index == 0) { /* every worker has its own hold */

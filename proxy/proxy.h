@@ -86,7 +86,7 @@ struct call {
     uint32_t seq;         /* order in the lane */
     uint16_t slot;        /* of its key; SLOT_MANY */
     uint8_t stalls;       /* times a link stood still because of it, perhaps */
-    uint8_t replica;      /* that answered */
+    uint16_t replica;     /* that answered: its tag (route.h) */
     bool refused;         /* the last replica did not serve */
     bool pinned;          /* what it says makes sense to one replica only */
 };
@@ -128,10 +128,9 @@ struct proxy_worker {
     struct hold *free_holds;
     struct gather *free_gathers;
     uint32_t free_hold_count;
-    uint32_t *endpoint_count; /* scratch: one per endpoint */
-    uint16_t *endpoint_part, *endpoint_slot;
-    uint64_t *endpoint_refused_ns; /* lane.c: one per endpoint */
-    struct lanes *lanes;           /* of all clients */
+    uint32_t *partition_keys; /* scratch: one per partition */
+    uint16_t *partition_part, *partition_slot;
+    struct lanes *lanes; /* of all clients */
     struct lane *paused_lanes;
     struct loop_timer *lane_timer;
     uint32_t next_home;
@@ -212,9 +211,9 @@ enum taken stall_on(struct client *c, struct shard_link *l);
 enum taken answer_error(struct client *c, const struct admitted *a, int argc, const char *text);
 /* Answers that a node cannot be reached. */
 enum taken answer_down(struct client *c, const struct admitted *a, int argc, const char *why);
-/* A splittable command whose keys are all at one endpoint: every step-th argument is a key. */
+/* A splittable command whose keys are all of one partition: every step-th argument is a key. */
 enum taken forward_together(struct client *c, const struct admitted *a, const struct conn_req *q,
-                            unsigned endpoint, uint32_t step);
+                            unsigned partition, uint32_t step);
 /* The pool's done function. */
 void forward_done(struct shard_req *r, enum shard_result result, struct span bytes,
                   struct span request);

@@ -52,7 +52,8 @@ struct report {
     bool ready;
     struct counter own[OWN_COUNTS];
     struct gauge calls;
-    struct node_report node[]; /* one per endpoint */
+    struct node_report **node; /* one per endpoint that was there already; they do not move */
+    unsigned nodes;
 };
 
 static const struct {
@@ -130,7 +131,7 @@ static bool publish_node(struct report *r, unsigned i)
         [NODE_TIMEOUTS] = s.timeouts,   [NODE_LATENCY_US] = s.latency_ns_sum / 1000,
         [NODE_BYTES_OUT] = s.bytes_out, [NODE_BYTES_IN] = s.bytes_in,
     };
-    struct node_report *n = &r->node[i];
+    struct node_report *n = r->node[i];
     for (int k = 0; k < NODE_COUNTS; k++) {
         uint64_t told = counter_get(&n->count[k]);
         /* after CONFIG RESETSTAT they start again, as Prometheus expects of a counter */
@@ -140,6 +141,26 @@ static bool publish_node(struct report *r, unsigned i)
     gauge_set(&n->gauge[NODE_OPEN], (int64_t)s.open);
     gauge_set(&n->gauge[NODE_OPEN_BYTES], (int64_t)s.log_bytes);
     return s.up;
+}
+
+static void add_node(struct report *r)
+{
+    const struct shard_pool *pool = r->pw->pool;
+    struct metrics *m = server_metrics(r->pw->w->server);
+    unsigned i = r->nodes++;
+    r->node = mem_realloc(r->node, r->nodes * sizeof(struct node_report *));
+    struct node_report *n = mem_zalloc(sizeof *n);
+    r->node[i] = n;
+    char labels[128];
+    uint16_t port = 0;
+    shard_endpoint_address(pool, i, &port);
+    snprintf(labels, sizeof labels, "node=\"%s:%u\"", shard_endpoint_host(pool, i), port);
+    for (int k = 0; k < NODE_COUNTS; k++) {
+        metrics_counter(m, node_counts[k].name, labels, node_counts[k].help, &n->count[k]);
+    }
+    for (int k = 0; k < NODE_GAUGES; k++) {
+        metrics_gauge(m, node_gauges[k].name, labels, node_gauges[k].help, &n->gauge[k]);
+    }
 }
 
 static void publish(void *arg)
@@ -156,11 +177,20 @@ static void publish(void *arg)
         counter_add(&r->own[k], now[k] - counter_get(&r->own[k]));
     }
     gauge_set(&r->calls, (int64_t)pw->stats.open_calls);
+    while (r->nodes < shard_endpoint_count(pw->pool)) {
+        add_node(r);
+    }
+    uint8_t up[ROUTE_ENDPOINTS_MAX / 8] = {0};
+    for (unsigned i = 0; i < r->nodes; i++) {
+        up[i / 8] |= (uint8_t)((publish_node(r, i) ? 1u : 0u) << i % 8);
+    }
     bool all = true;
-    for (unsigned p = 0; p < pw->route->partitions; p++) { /* one replica of each is enough */
+    for (unsigned i = 0; i < pw->route->partitions; i++) { /* one replica of each is enough */
+        const struct route_partition *p = &pw->route->partition[i];
         bool any = false;
-        for (unsigned i = 0; i < route_replicas(pw->route, p); i++) {
-            any |= publish_node(r, route_replica(pw->route, p, i));
+        for (unsigned k = 0; k < p->live; k++) {
+            unsigned e = p->endpoint[p->order[k]];
+            any |= (up[e / 8] >> e % 8 & 1u) != 0;
         }
         all &= any;
     }
@@ -170,24 +200,11 @@ static void publish(void *arg)
 
 struct report *report_start(struct proxy_worker *pw)
 {
-    unsigned n = shard_endpoint_count(pw->pool);
-    struct report *r = mem_zalloc(sizeof *r + n * sizeof r->node[0]);
+    struct report *r = mem_zalloc(sizeof *r);
     struct metrics *m = server_metrics(pw->w->server);
     r->pw = pw;
-    for (unsigned i = 0; i < n; i++) {
-        char labels[128];
-        uint16_t port = 0;
-        const struct cluster_map *map = pw->route->map;
-        shard_endpoint_address(pw->pool, i, &port);
-        snprintf(labels, sizeof labels, "node=\"%s:%u\"", map->nodes[i / map->workers].host, port);
-        for (int k = 0; k < NODE_COUNTS; k++) {
-            metrics_counter(m, node_counts[k].name, labels, node_counts[k].help,
-                            &r->node[i].count[k]);
-        }
-        for (int k = 0; k < NODE_GAUGES; k++) {
-            metrics_gauge(m, node_gauges[k].name, labels, node_gauges[k].help,
-                          &r->node[i].gauge[k]);
-        }
+    while (r->nodes < shard_endpoint_count(pw->pool)) {
+        add_node(r);
     }
     for (int k = 0; k < OWN_COUNTS; k++) {
         metrics_counter(m, own_counts[k].name, NULL, own_counts[k].help, &r->own[k]);
@@ -206,14 +223,16 @@ void report_stop(struct report *r)
     }
     set_ready(r, false);
     struct metrics *m = server_metrics(r->pw->w->server);
-    for (unsigned i = 0; i < shard_endpoint_count(r->pw->pool); i++) {
+    for (unsigned i = 0; i < r->nodes; i++) {
         for (int k = 0; k < NODE_COUNTS; k++) {
-            metrics_drop(m, &r->node[i].count[k]);
+            metrics_drop(m, &r->node[i]->count[k]);
         }
         for (int k = 0; k < NODE_GAUGES; k++) {
-            metrics_drop(m, &r->node[i].gauge[k]);
+            metrics_drop(m, &r->node[i]->gauge[k]);
         }
+        mem_free(r->node[i]);
     }
+    mem_free(r->node);
     for (int k = 0; k < OWN_COUNTS; k++) {
         metrics_drop(m, &r->own[k]);
     }

@@ -1,7 +1,6 @@
 /* The thread that looks up node names. */
 #include "proxy/resolve.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -17,90 +16,123 @@
 #define PAUSE_S 2
 #define NS_PER_S 1000000000u
 
+struct name {
+    char host[CLUSTER_HOST_MAX];
+    char address[ROUTE_ADDRESS_MAX]; /* as last found; "": not yet */
+};
+
 struct resolver {
     struct server *sv;
-    struct cluster_map *map;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards stop */
+    pthread_mutex_t lock; /* guards stop, map */
     pthread_cond_t wake;
     bool stop;
-    char (*address)[ROUTE_ADDRESS_MAX]; /* of each node, as last found */
+    struct cluster_map *map; /* the newest */
+    /* the thread's own: */
+    struct name *names;
+    size_t count;
+    uint64_t version; /* of the map looked up last */
 };
 
 /* What a worker is told. */
 struct moved {
     struct worker *w;
-    uint32_t node;
-    char address[ROUTE_ADDRESS_MAX];
+    struct name name;
 };
 
 static void on_moved(void *arg)
 {
     struct moved *m = arg;
     const struct proxy_worker *pw = m->w->data;
-    if (pw != NULL) {
-        const struct cluster_map *map = pw->route->map;
-        for (uint32_t w = 0; w < map->workers; w++) {
-            shard_endpoint_move(pw->pool, m->node * map->workers + w, m->address,
-                                (uint16_t)(map->nodes[m->node].port + w));
+    for (unsigned e = 0; pw != NULL && e < shard_endpoint_count(pw->pool); e++) {
+        uint16_t port = 0;
+        shard_endpoint_address(pw->pool, e, &port);
+        if (strcmp(shard_endpoint_host(pw->pool, e), m->name.host) == 0) {
+            shard_endpoint_move(pw->pool, e, m->name.address, port);
         }
     }
     mem_free(m);
 }
 
-static bool is_numeric(const char *host)
-{
-    unsigned char bytes[16];
-    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
-}
-
-static void look_up(struct resolver *r, uint32_t node)
+/* fresh: endpoints may have come that were never told. */
+static void look_up(struct resolver *r, struct name *n, bool fresh)
 {
     char address[ROUTE_ADDRESS_MAX];
-    const char *host = r->map->nodes[node].host;
-    if (is_numeric(host) || !route_resolve(host, address) ||
-        strcmp(address, r->address[node]) == 0) {
+    if (!route_resolve(n->host, address) || (strcmp(address, n->address) == 0 && !fresh)) {
         return;
     }
-    if (r->address[node][0] != '\0') {
-        log_notice("node %s has moved from %s to %s", host, r->address[node], address);
+    if (n->address[0] != '\0' && strcmp(address, n->address) != 0) {
+        log_notice("node %s has moved from %s to %s", n->host, n->address, address);
     }
-    memcpy(r->address[node], address, sizeof address);
+    memcpy(n->address, address, sizeof address);
     for (unsigned i = 0; i < server_workers(r->sv); i++) {
         struct moved *m = mem_zalloc(sizeof *m);
         m->w = server_worker(r->sv, i);
-        m->node = node;
-        memcpy(m->address, address, sizeof address);
+        m->name = *n;
         loop_post(m->w->loop, on_moved, m);
     }
+}
+
+/* Looks up each name of the map once. */
+static void look_up_all(struct resolver *r, const struct cluster_map *map)
+{
+    size_t count = 0;
+    bool fresh = map->version != r->version;
+    r->version = map->version;
+    struct name *names = mem_zalloc((map->node_count + 1u) * sizeof *names);
+    for (uint32_t i = 0; i < map->node_count; i++) {
+        const char *host = map->nodes[i].host;
+        bool known = route_is_numeric(host);
+        for (size_t k = 0; k < count && !known; k++) {
+            known = strcmp(names[k].host, host) == 0;
+        }
+        if (known) {
+            continue;
+        }
+        struct name *n = &names[count++];
+        snprintf(n->host, sizeof n->host, "%s", host);
+        for (size_t k = 0; k < r->count; k++) {
+            if (strcmp(r->names[k].host, host) == 0) {
+                *n = r->names[k];
+            }
+        }
+        look_up(r, n, fresh);
+    }
+    mem_free(r->names);
+    r->names = names;
+    r->count = count;
 }
 
 static void *run(void *arg)
 {
     struct resolver *r = arg;
+    bool changed = false;
     pthread_mutex_lock(&r->lock);
     while (!r->stop) {
         uint64_t now_ns = clk_mono_ns();
         struct timespec until = {.tv_sec = (time_t)(now_ns / NS_PER_S) + PAUSE_S,
                                  .tv_nsec = (long)(now_ns % NS_PER_S)};
-        if (pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT) {
+        const struct cluster_map *seen = r->map;
+        if (!changed && pthread_cond_timedwait(&r->wake, &r->lock, &until) != ETIMEDOUT &&
+            r->map == seen) {
             continue;
         }
+        struct cluster_map *map = cluster_map_hold(r->map);
         pthread_mutex_unlock(&r->lock);
-        for (uint32_t i = 0; i < r->map->node_count; i++) {
-            look_up(r, i);
-        }
+        look_up_all(r, map);
         pthread_mutex_lock(&r->lock);
+        changed = map != r->map;
+        cluster_map_drop(map);
     }
     pthread_mutex_unlock(&r->lock);
     return NULL;
 }
 
-struct resolver *resolver_start(struct server *sv, struct cluster_map *map)
+struct resolver *resolver_start(struct server *sv, struct cluster_map *map, bool changes)
 {
-    bool names = false;
+    bool names = changes;
     for (uint32_t i = 0; i < map->node_count; i++) {
-        names |= !is_numeric(map->nodes[i].host);
+        names |= !route_is_numeric(map->nodes[i].host);
     }
     if (!names) {
         return NULL;
@@ -108,7 +140,6 @@ struct resolver *resolver_start(struct server *sv, struct cluster_map *map)
     struct resolver *r = mem_zalloc(sizeof *r);
     r->sv = sv;
     r->map = cluster_map_hold(map);
-    r->address = mem_zalloc(map->node_count * sizeof *r->address);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -117,6 +148,19 @@ struct resolver *resolver_start(struct server *sv, struct cluster_map *map)
     pthread_condattr_destroy(&monotonic);
     must(pthread_create(&r->thread, NULL, run, r) == 0);
     return r;
+}
+
+void resolver_follow(struct resolver *r, struct cluster_map *map)
+{
+    if (r == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&r->lock);
+    struct cluster_map *old = r->map;
+    r->map = cluster_map_hold(map);
+    pthread_cond_signal(&r->wake);
+    pthread_mutex_unlock(&r->lock);
+    cluster_map_drop(old);
 }
 
 void resolver_stop(struct resolver *r)
@@ -132,6 +176,6 @@ void resolver_stop(struct resolver *r)
     pthread_cond_destroy(&r->wake);
     pthread_mutex_destroy(&r->lock);
     cluster_map_drop(r->map);
-    mem_free(r->address);
+    mem_free(r->names);
     mem_free(r);
 }

@@ -21,13 +21,13 @@ static bool all_ready(struct client *c, const struct admitted *a, const struct c
     struct proxy_worker *pw = c->pw;
     unsigned last = UINT32_MAX;
     for (uint32_t i = 0; i < p->keys; i++) {
-        unsigned endpoint = route_slot(pw->route, slot_of(q->argv[1 + i * p->step]));
-        if (endpoint == last) {
+        unsigned partition = route_slot(pw->route, slot_of(q->argv[1 + i * p->step]));
+        if (partition == last) {
             continue;
         }
-        last = endpoint;
+        last = partition;
         struct target t;
-        if (!target_find(c, endpoint, 0, p->how, &t)) {
+        if (!target_find(c, partition, 0, p->how, &t)) {
             *taken = target_refused(c, a, (int)q->argc, &t);
             return false;
         }
@@ -84,31 +84,31 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
     if (!all_ready(c, a, q, &p, &taken)) {
         return taken;
     }
-    uint32_t endpoints = pw->route->endpoints;
-    struct gather *g = gather_open(c, a, q, compose_of(kind), endpoints, p.keys);
-    /* endpoint of each key, then the number of its part */
-    uint32_t *count = pw->endpoint_count;
-    memset(count, 0, endpoints * sizeof *count);
+    uint32_t partitions = pw->route->partitions;
+    struct gather *g = gather_open(c, a, q, compose_of(kind), partitions, p.keys);
+    /* partition of each key, then the number of its part */
+    uint32_t *count = pw->partition_keys;
+    memset(count, 0, partitions * sizeof *count);
     for (uint32_t i = 0; i < p.keys; i++) {
         unsigned slot = slot_of(q->argv[1 + i * p.step]);
         unsigned e = route_slot(pw->route, slot);
         g->who[i] = (uint16_t)e;
         if (count[e]++ == 0) {
-            pw->endpoint_slot[e] = (uint16_t)slot;
+            pw->partition_slot[e] = (uint16_t)slot;
         }
     }
-    uint16_t *part = pw->endpoint_part;
+    uint16_t *part = pw->partition_part;
     uint16_t parts = 0;
-    for (uint32_t e = 0; e < endpoints; e++) {
+    for (uint32_t e = 0; e < partitions; e++) {
         part[e] = count[e] != 0 ? parts++ : NO_PART;
     }
     for (uint32_t i = 0; i < p.keys; i++) {
         g->who[i] = part[g->who[i]];
     }
-    for (uint32_t e = 0; e < endpoints; e++) {
+    for (uint32_t e = 0; e < partitions; e++) {
         if (part[e] != NO_PART) {
             struct target t;
-            target_find(c, e, pw->endpoint_slot[e], p.how, &t);
+            target_find(c, e, pw->partition_slot[e], p.how, &t);
             encode_part(shard_begin(t.l), q, &p, g, part[e], count[e]);
             gather_send(g, &t);
         }

@@ -254,6 +254,31 @@ void link_lost(struct shard_link *l, const char *reason, bool retry)
     link_wake(l);
 }
 
+void link_close(struct shard_link *l, const char *reason)
+{
+    must(!l->delivering);
+    struct shard_req *list = l->first;
+    struct buf bytes = l->log;
+    size_t sent = l->sent;
+    struct shard_waiter *w = l->waiters;
+    l->log = (struct buf){0};
+    l->first = NULL;
+    l->last = &l->first;
+    l->waiters = NULL;
+    drop_connection(l);
+    end_all(l, list, &bytes, reason, sent);
+    buf_free(&bytes);
+    for (struct shard_waiter *x = w; x != NULL; x = x->next) {
+        x->link = NULL;
+    }
+    while (w != NULL) {
+        struct shard_waiter *next = w->next;
+        w->fn(w);
+        w = next;
+    }
+    link_free(l);
+}
+
 static void greet(struct shard_link *l)
 {
     struct shard_pool *p = l->pool;

@@ -61,7 +61,8 @@ struct shard_link {
 struct endpoint {
     unsigned index;
     uint16_t port;
-    char address[64];
+    bool closed;
+    char host[64], address[64];
     struct shard_link *link[LINKS]; /* [channel * 2 + protocol - 2]; NULL: never needed */
     struct shard_stats stats;
 };
@@ -88,6 +89,8 @@ void link_connect(struct shard_link *l);
 /* The connection is of no use any more: closes it, tells the outcome of what cannot be sent again,
  * connects again. retry: reads that were sent may be sent once more. */
 void link_lost(struct shard_link *l, const char *reason, bool retry);
+/* For good: what is open ends, waiters are woken, l is freed. */
+void link_close(struct shard_link *l, const char *reason);
 void link_tick(struct shard_link *l, uint64_t now_ns);
 /* Since when nothing has happened to the oldest open request, of which there must be one. */
 uint64_t link_waits_since(const struct shard_link *l);

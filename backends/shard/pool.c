@@ -101,11 +101,13 @@ void shard_pool_free(struct shard_pool *p)
     mem_free(p);
 }
 
-unsigned shard_endpoint_add(struct shard_pool *p, const char *address, uint16_t port)
+unsigned shard_endpoint_add(struct shard_pool *p, const char *host, const char *address,
+                            uint16_t port)
 {
     struct endpoint *ep = mem_zalloc(sizeof *ep);
     ep->index = p->count;
     ep->port = port;
+    snprintf(ep->host, sizeof ep->host, "%s", host);
     snprintf(ep->address, sizeof ep->address, "%s", address);
     p->ep = mem_realloc(p->ep, (p->count + 1) * sizeof(struct endpoint *));
     p->ep[p->count] = ep;
@@ -115,6 +117,48 @@ unsigned shard_endpoint_add(struct shard_pool *p, const char *address, uint16_t 
 unsigned shard_endpoint_count(const struct shard_pool *p)
 {
     return p->count;
+}
+
+unsigned shard_endpoint_find(const struct shard_pool *p, const char *host, uint16_t port)
+{
+    for (unsigned i = 0; i < p->count; i++) {
+        if (p->ep[i]->port == port && strcmp(p->ep[i]->host, host) == 0) {
+            return i;
+        }
+    }
+    return SHARD_NO_ENDPOINT;
+}
+
+void shard_endpoint_close(struct shard_pool *p, unsigned endpoint)
+{
+    must(endpoint < p->count);
+    struct endpoint *ep = p->ep[endpoint];
+    ep->closed = true;
+    for (int k = 0; k < LINKS; k++) {
+        struct shard_link *l = ep->link[k];
+        if (l != NULL) {
+            ep->link[k] = NULL;
+            link_close(l, "the node has left the cluster");
+        }
+    }
+}
+
+void shard_endpoint_open(struct shard_pool *p, unsigned endpoint)
+{
+    must(endpoint < p->count);
+    p->ep[endpoint]->closed = false;
+}
+
+bool shard_endpoint_is_open(const struct shard_pool *p, unsigned endpoint)
+{
+    must(endpoint < p->count);
+    return !p->ep[endpoint]->closed;
+}
+
+const char *shard_endpoint_host(const struct shard_pool *p, unsigned endpoint)
+{
+    must(endpoint < p->count);
+    return p->ep[endpoint]->host;
 }
 
 void shard_endpoint_move(struct shard_pool *p, unsigned endpoint, const char *address,
@@ -150,6 +194,7 @@ struct shard_link *shard_link_on(struct shard_pool *p, unsigned endpoint, uint8_
 {
     must_slow(endpoint < p->count && (proto == 2 || proto == 3));
     struct endpoint *ep = p->ep[endpoint];
+    must_slow(!ep->closed);
     struct shard_link **at = &ep->link[(unsigned)channel * 2 + proto - 2];
     if (__builtin_expect(*at == NULL, 0)) {
         *at = link_new(p, ep, proto, channel);
@@ -279,7 +324,7 @@ void shard_endpoint_stats(const struct shard_pool *p, unsigned endpoint, struct 
             out->open++;
         }
     }
-    out->up = up || !used;
+    out->up = !ep->closed && (up || !used);
 }
 
 const char *shard_endpoint_address(const struct shard_pool *p, unsigned endpoint, uint16_t *port)

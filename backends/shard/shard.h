@@ -71,8 +71,22 @@ struct shard_pool *shard_pool_new(struct loop *l, const struct shard_options *o,
 void shard_pool_free(struct shard_pool *p);
 void shard_pool_options(struct shard_pool *p, const struct shard_options *o);
 
-/* Adds an endpoint (numeric IPv4 or IPv6 address; "": not known yet); gives its index, from 0. */
-unsigned shard_endpoint_add(struct shard_pool *p, const char *address, uint16_t port);
+/* Adds an endpoint; gives its index, from 0. host: what it is called (a name, or an address), for
+ * shard_endpoint_find and words for people; address: numeric IPv4 or IPv6, "": not known yet. */
+unsigned shard_endpoint_add(struct shard_pool *p, const char *host, const char *address,
+                            uint16_t port);
+/* The endpoint called so, open or closed, or SHARD_NO_ENDPOINT. */
+#define SHARD_NO_ENDPOINT UINT32_MAX
+unsigned shard_endpoint_find(const struct shard_pool *p, const char *host, uint16_t port);
+/* The node is not there any more: its links are freed, what was open ends (SHARD_MOVABLE or not) as
+ * SHARD_FAILED, or as SHARD_UNKNOWN if it is a write that left; whoever waits for a link of it is
+ * woken. done functions run inside the call; none of them may ask for a link of this endpoint, nor
+ * may anybody until shard_endpoint_open. Not from inside a done function. Closed already: no
+ * effect. */
+void shard_endpoint_close(struct shard_pool *p, unsigned endpoint);
+void shard_endpoint_open(struct shard_pool *p, unsigned endpoint); /* open already: no effect */
+bool shard_endpoint_is_open(const struct shard_pool *p, unsigned endpoint);
+const char *shard_endpoint_host(const struct shard_pool *p, unsigned endpoint);
 unsigned shard_endpoint_count(const struct shard_pool *p);
 /* The endpoint moved: its links are broken and opened at the new address. Nothing happens if it is
  * the same. */

@@ -133,7 +133,7 @@ uint64_t store_avg_ttl_ms(const struct store *s, unsigned db, uint64_t now_ms); 
 
 /* ---- walking. The cursor is 0 at first and at the end; guarantees are Redis' (every key present
  * all the time is visited at least once, whatever happens meanwhile) and more: no key is visited
- * twice. A cursor is a position in the order of hashes, below 2^48: the upper 16 bits are free for
+ * twice. A cursor is a position in the order of hashes, below 2^40: the upper 24 bits are free for
  * callers that join several stores. Tombstones are visited too (entry_type tells). fn must not
  * change the store. Returns the next cursor. Cost: about `count` entries. ---- */
 typedef void (*store_scan_fn)(void *arg, struct entry *e);

@@ -1,7 +1,8 @@
 /* Scanning, random entries, and samples of what has an expiry. */
 #include "backends/store/store_private.h"
 
-#define CURSOR_SHIFT 16u /* positions use the 48 top bits of a hash */
+/* positions use the 40 top bits of a hash: more than there are buckets */
+#define CURSOR_SHIFT 24u
 #define RANDOM_TRIES 100u
 #define TTL_SAMPLES 50u
 #define SAMPLE_BUCKETS 1024u /* bound of one walk for expiring entries */

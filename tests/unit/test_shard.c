@@ -115,7 +115,7 @@ static int setup(void **state)
                                   .retry_max_ms = 40,
                                   .link_bytes_max = 1u << 20};
     f->pool = shard_pool_new(f->loop, &f->o, on_done);
-    shard_endpoint_add(f->pool, "127.0.0.1", fakenode_port(f->node));
+    shard_endpoint_add(f->pool, "127.0.0.1", "127.0.0.1", fakenode_port(f->node));
     f->guard = loop_timer_new(f->loop, on_guard, f);
     f->poll = loop_timer_new(f->loop, on_poll, f);
     *state = f;
@@ -320,7 +320,7 @@ static void refused_requests_go_to_another_node_in_order(void **state)
     struct fixture *f = *state;
     struct fakenode *other = fakenode_new(f->loop, NULL, NULL);
     f->raw = "-MOVED 7 127.0.0.1:1\r\n";
-    f->resend_to = 1 + shard_endpoint_add(f->pool, "127.0.0.1", fakenode_port(other));
+    f->resend_to = 1 + shard_endpoint_add(f->pool, "127.0.0.1", "127.0.0.1", fakenode_port(other));
     for (uint32_t i = 0; i < 100; i++) {
         send_one(f, i, SHARD_WRITE);
     }
@@ -541,9 +541,54 @@ static void resp3_has_a_link_of_its_own(void **state)
     assert_string_equal(text(f, 1), "+PING\r\n");
 }
 
+static bool answered_once(struct fixture *f)
+{
+    return f->ended >= 1;
+}
+
+static void on_closed_room(struct shard_waiter *w)
+{
+    (void)w;
+    the->woken++;
+}
+
+static void a_closed_endpoint_ends_what_is_open(void **state)
+{
+    struct fixture *f = *state;
+    f->hold_from = 1;
+    send_one(f, 0, 0);
+    run_until(f, answered_once);
+    send_one(f, 1, SHARD_WRITE | SHARD_MOVABLE);
+    send_one(f, 2, SHARD_MOVABLE);
+    f->want_ended = 100;
+    loop_timer_start(f->feeder = loop_timer_new(f->loop, (loop_timer_fn)loop_stop, f->loop), 50000);
+    loop_run(f->loop); /* both have left now */
+    loop_timer_free(f->feeder);
+    send_one(f, 3, SHARD_WRITE | SHARD_MOVABLE); /* this one has not */
+    f->waiter.fn = on_closed_room;
+    shard_wait(shard_link(f->pool, 0, 2), &f->waiter);
+
+    shard_endpoint_close(f->pool, 0);
+
+    assert_int_equal(f->ended, 4);
+    assert_int_equal(f->result[1], SHARD_UNKNOWN);
+    assert_int_equal(f->result[2], SHARD_FAILED);
+    assert_int_equal(f->result[3], SHARD_FAILED);
+    assert_int_equal(f->woken, 1);
+    assert_false(shard_endpoint_is_open(f->pool, 0));
+
+    f->hold_from = UINT64_MAX;
+    assert_int_equal(shard_endpoint_find(f->pool, "127.0.0.1", fakenode_port(f->node)), 0);
+    shard_endpoint_open(f->pool, 0);
+    send_one(f, 4, SHARD_WRITE);
+    run(f, 5);
+    assert_int_equal(f->result[4], SHARD_REPLY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_closed_endpoint_ends_what_is_open, setup, teardown),
         cmocka_unit_test_setup_teardown(replies_come_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(requests_of_a_turn_leave_in_one_write, setup, teardown),
         cmocka_unit_test_setup_teardown(sent_writes_are_unknown_and_reads_are_sent_again, setup,
