@@ -2,7 +2,7 @@
  * (docs/histories.md). One thread and one connection per client; connections are spread over the
  * ports.
  *
- *   --ports P,P,...   proxies (or node workers) on 127.0.0.1
+ *   --ports P,P,...   proxies (or node workers); P: a port of 127.0.0.1, or IPV4:PORT
  *   --clients N       at once (8)             --keys K         contended keys (5)
  *   --seconds S       how long (10); SIGTERM ends it earlier, with a complete file
  *   --pipeline N      up to this many commands per write (3)
@@ -11,6 +11,8 @@
  *   --seed N          of the commands (1)     --out FILE       JSON lines (stdout)
  *   --first-client N  number of the first client (0), when several recorders make one history
  *   --prefix TEXT     of the keys' names ("h:")
+ *   --hot N           so many of the keys, the first ones, get --hot-share percent of the commands
+ *                     besides their equal part (0; 80)
  *
  * The keys are of four kinds in turn: registers (GET, SET: the zone check judges them too), mixes
  * (SETNX, GETSET, DEL too), counters (INCR, DEL, SET) and logs (APPEND, DEL, SET). On the standard
@@ -35,10 +37,17 @@
 #define PIPELINE_MAX 64u
 #define FLUSH_BYTES 65536u
 #define TEXT_MAX 40u
+#define HOST_MAX 16u
+
+struct target {
+    char host[HOST_MAX];
+    uint16_t port;
+};
 
 struct options {
-    uint16_t ports[PORTS_MAX];
+    struct target targets[PORTS_MAX];
     uint64_t port_count, clients, keys, seconds, pipeline, pause_us, timeout_ms, seed, first_client;
+    uint64_t hot, hot_share;
     const char *out, *prefix;
 };
 
@@ -118,7 +127,9 @@ static const struct {
 
 static void choose(struct client *c, struct command *cmd)
 {
-    uint64_t key = roll(c, c->s->with.keys);
+    const struct options *o = &c->s->with;
+    bool hot = o->hot != 0 && roll(c, 100) < o->hot_share;
+    uint64_t key = roll(c, hot && o->hot < o->keys ? o->hot : o->keys);
     const struct choice *ch = families[key % FAMILIES].of;
     uint64_t at = roll(c, 100);
     while (at >= ch->share) {
@@ -290,7 +301,8 @@ static bool connected(struct client *c)
         return true;
     }
     const struct options *o = &c->s->with;
-    c->c = redisConnectWithTimeout("127.0.0.1", o->ports[c->port], span_of_ms(o->timeout_ms));
+    const struct target *t = &o->targets[c->port];
+    c->c = redisConnectWithTimeout(t->host, t->port, span_of_ms(o->timeout_ms));
     if (c->c != NULL && c->c->err == 0 &&
         redisSetTimeout(c->c, span_of_ms(o->timeout_ms)) == REDIS_OK) {
         return true;
@@ -386,18 +398,35 @@ static void *client_main(void *arg)
 
 /* ---- options ---- */
 
+/* [IPV4:]PORT, up to a comma or the end. NULL: it is none. */
+static const char *take_target(struct target *t, const char *text)
+{
+    size_t n = strcspn(text, ",");
+    const char *colon = memchr(text, ':', n);
+    size_t host = colon != NULL ? (size_t)(colon - text) : 0;
+    if (host >= sizeof t->host || (colon != NULL && host == 0)) {
+        return NULL;
+    }
+    snprintf(t->host, sizeof t->host, "%.*s", (int)host, text);
+    if (host == 0) {
+        snprintf(t->host, sizeof t->host, "127.0.0.1");
+    }
+    const char *number = colon != NULL ? colon + 1 : text;
+    char *end = NULL;
+    unsigned long p = strtoul(number, &end, 10);
+    if (end == number || end != text + n || p < 1 || p > 65535) {
+        return NULL;
+    }
+    t->port = (uint16_t)p;
+    return *end == ',' ? end + 1 : end;
+}
+
 static bool take_ports(struct options *o, const char *text)
 {
-    while (*text != '\0' && o->port_count < PORTS_MAX) {
-        char *end = NULL;
-        unsigned long p = strtoul(text, &end, 10);
-        if (end == text || p < 1 || p > 65535 || (*end != ',' && *end != '\0')) {
-            return false;
-        }
-        o->ports[o->port_count++] = (uint16_t)p;
-        text = *end == ',' ? end + 1 : end;
+    while (text != NULL && *text != '\0' && o->port_count < PORTS_MAX) {
+        text = take_target(&o->targets[o->port_count++], text);
     }
-    return *text == '\0' && o->port_count > 0;
+    return text != NULL && *text == '\0' && o->port_count > 0;
 }
 
 static bool take_option(struct options *o, const char *name, const char *value)
@@ -406,11 +435,16 @@ static bool take_option(struct options *o, const char *name, const char *value)
         const char *name;
         uint64_t *to;
         uint64_t min, max;
-    } numbers[] = {
-        {"--clients", &o->clients, 1, CLIENTS_MAX}, {"--keys", &o->keys, 1, 1000000},
-        {"--seconds", &o->seconds, 1, 86400},       {"--pipeline", &o->pipeline, 1, PIPELINE_MAX},
-        {"--pause-us", &o->pause_us, 0, 10000000},  {"--timeout-ms", &o->timeout_ms, 1, 600000},
-        {"--seed", &o->seed, 0, UINT64_MAX},        {"--first-client", &o->first_client, 0, 60000}};
+    } numbers[] = {{"--clients", &o->clients, 1, CLIENTS_MAX},
+                   {"--keys", &o->keys, 1, 1000000},
+                   {"--seconds", &o->seconds, 1, 86400},
+                   {"--pipeline", &o->pipeline, 1, PIPELINE_MAX},
+                   {"--pause-us", &o->pause_us, 0, 10000000},
+                   {"--timeout-ms", &o->timeout_ms, 1, 600000},
+                   {"--seed", &o->seed, 0, UINT64_MAX},
+                   {"--first-client", &o->first_client, 0, 60000},
+                   {"--hot", &o->hot, 0, 1000000},
+                   {"--hot-share", &o->hot_share, 0, 100}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             char *end = NULL;
@@ -456,6 +490,7 @@ int main(int argc, char **argv)
                                        .pause_us = 200,
                                        .timeout_ms = 2000,
                                        .seed = 1,
+                                       .hot_share = 80,
                                        .prefix = "h:"},
                               .lock = PTHREAD_MUTEX_INITIALIZER};
     for (int i = 1; i < argc; i += 2) {

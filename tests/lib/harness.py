@@ -203,8 +203,9 @@ def encode(*args):
 class Conn:
     """A raw connection: sends bytes, reads whole replies as the bytes they are."""
 
-    def __init__(self, port, timeout=10.0):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port, timeout=10.0, host="127.0.0.1", source=None):
+        """source: the own address, when it matters to a filter on the way."""
+        self.sock = socket.create_connection((host, port), timeout=timeout, source_address=(source, 0) if source else None)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
         self.at = 0
