@@ -363,6 +363,7 @@ void replica_stop(struct node_worker *nw)
     }
     free_rops(r);
     blobs_release(r);
+    blobs_free_spare(r);
     mem_free(r->core_memory);
     store_free(r->scratch);
     resp_parser_free(&r->parser);

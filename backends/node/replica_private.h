@@ -10,12 +10,13 @@
 
 /* Bytes that the core refers to: keys, effects, encoded values. handle is the pointer. Born with no
  * reference and put on the list of what is freed when the outbox has been carried out, unless
- * somebody holds it by then. */
+ * somebody holds it by then. Small ones are all of one size and used again: there are two in every
+ * message. */
 struct blob {
-    struct blob *next; /* on that list; NULL and !listed: not on it */
+    struct blob *next; /* on that list, or of spare ones; NULL and !listed: not on it */
     uint32_t refs;
     uint32_t len;
-    bool listed;
+    bool listed, small;
     char bytes[];
 };
 
@@ -89,6 +90,8 @@ struct replica {
     uint64_t now_ns;         /* last time given to the core */
     bool stepping;
     struct blob *released; /* to free when the outbox has been carried out */
+    struct blob *spare;    /* small ones */
+    uint32_t spare_count;
     struct rop *free_rops, *all_rops;
     uint32_t open_rops;
     struct flush *flush;
@@ -135,6 +138,7 @@ struct blob *blob_new(struct replica *r, const void *bytes, size_t len); /* no r
 struct blob *blob_hold(struct blob *b);
 void blob_drop(struct replica *r, struct blob *b);
 void blobs_release(struct replica *r); /* frees what nobody holds */
+void blobs_free_spare(struct replica *r);
 static inline struct coh_ref blob_ref(const struct blob *b)
 {
     return (struct coh_ref){(uint64_t)(uintptr_t)b, b->len};

@@ -104,6 +104,13 @@ size_t replica_parse(struct replica *r, struct span bytes, size_t at)
     if (at >= bytes.len) {
         return 0;
     }
+    if (r->parser.argv_cap != 0) { /* the parser has room from an earlier command: the short way */
+        used = resp_parse_whole(bytes.p + at, bytes.len - at, &limits, r->parser.argv,
+                                r->parser.argv_cap, &r->parser.argc);
+        if (used != 0) {
+            return used;
+        }
+    }
     enum resp_result result =
         resp_parse(&r->parser, bytes.p + at, bytes.len - at, &limits, &used, &(struct errmsg){{0}});
     if (result != RESP_REQUEST) { /* a peer's bytes: nothing of them is run */

@@ -12,11 +12,21 @@
 
 /* ---- references ---- */
 
+#define SMALL_BYTES ((size_t)128)
+#define SPARE_MAX 1024u
+
 struct blob *blob_new(struct replica *r, const void *bytes, size_t len)
 {
     must(len <= UINT32_MAX);
-    struct blob *b = mem_alloc(sizeof *b + len);
-    *b = (struct blob){.next = r->released, .len = (uint32_t)len, .listed = true};
+    bool small = len <= SMALL_BYTES;
+    struct blob *b = r->spare;
+    if (small && b != NULL) {
+        r->spare = b->next;
+        r->spare_count--;
+    } else {
+        b = mem_alloc(sizeof *b + (small ? SMALL_BYTES : len));
+    }
+    *b = (struct blob){.next = r->released, .len = (uint32_t)len, .listed = true, .small = small};
     if (len != 0) {
         memcpy(b->bytes, bytes, len);
     }
@@ -51,11 +61,25 @@ void blobs_release(struct replica *r)
         struct blob *next = b->next;
         b->listed = false;
         b->next = NULL;
-        if (b->refs == 0) {
+        if (b->refs == 0 && b->small && r->spare_count < SPARE_MAX) {
+            b->next = r->spare;
+            r->spare = b;
+            r->spare_count++;
+        } else if (b->refs == 0) {
             mem_free(b);
         }
         b = next;
     }
+}
+
+void blobs_free_spare(struct replica *r)
+{
+    while (r->spare != NULL) {
+        struct blob *b = r->spare;
+        r->spare = b->next;
+        mem_free(b);
+    }
+    r->spare_count = 0;
 }
 
 void replica_key(struct replica *r, struct hermes_key *key, struct blob *b)
