@@ -87,11 +87,22 @@ static const struct span *inner_argv(struct node_worker *nw, const struct cmd *c
 struct request {
     struct node_session *ns;
     const struct span *argv;
+    const struct span *inner; /* the same with inner keys; NULL: not looked at yet */
+    uint64_t hash;            /* of argv[1] as a key of database 0; 0: not known */
     int argc;
     unsigned db;
     bool hot; /* HALCYON HOTWRITE, in this generation */
     uint64_t generation;
 };
+
+static const struct span *inner_of(struct node_worker *nw, const struct request *r,
+                                   const struct cmd *cmd)
+{
+    if (r->inner != NULL) {
+        return r->inner;
+    }
+    return r->ns->link_proto != 0 ? r->argv : inner_argv(nw, cmd, r->db, r->argv, r->argc);
+}
 
 /* Runs a command by its row. False: out holds the node's own words (MOVED), which a link does not
  * wrap. */
@@ -99,8 +110,7 @@ static bool run(struct node_worker *nw, const struct request *r, const struct ad
                 struct resp_out *out)
 {
     const struct cmd *cmd = a->cmd;
-    bool is_link = r->ns->link_proto != 0;
-    const struct span *argv = is_link ? r->argv : inner_argv(nw, cmd, r->db, r->argv, r->argc);
+    const struct span *argv = inner_of(nw, r, cmd);
     if (!node_slots_check(nw, cmd, argv, r->argc, out)) {
         return false;
     }
@@ -195,12 +205,14 @@ static void queue_reply(struct node_worker *nw, const struct request *r, const s
     replies_done(nw, slot);
 }
 
-static enum taken take_replicated(struct node_worker *nw, const struct request *r,
+static enum taken take_replicated(struct node_worker *nw, struct request *r,
                                   const struct admitted *a, struct resp_out *conn_out)
 {
     bool is_link = r->ns->link_proto != 0;
-    const struct span *argv = is_link ? r->argv : inner_argv(nw, a->cmd, r->db, r->argv, r->argc);
-    struct replica_request q = {r->ns, a, argv, r->argc, r->db, r->hot, r->generation};
+    const struct span *argv = inner_of(nw, r, a->cmd);
+    r->inner = argv;
+    struct replica_request q = {r->ns, a,      argv,          r->argc,
+                                r->db, r->hot, r->generation, argv == r->argv ? r->hash : 0};
     if (r->ns->first_slot == NULL && replica_reads_now(nw, &q)) {
         run_measured(nw, r, a, conn_out);
         return TAKEN;
@@ -274,6 +286,7 @@ static bool unwrap_link(struct request *r, const char **why)
     }
     r->argv += 3;
     r->argc -= 3;
+    r->hash = 0;
     return true;
 }
 
@@ -389,6 +402,7 @@ size_t node_batch(struct session *s, const struct conn_req *reqs, size_t n)
         struct request r = {.ns = (struct node_session *)(void *)s,
                             .argv = reqs[done].argv,
                             .argc = (int)reqs[done].argc,
+                            .hash = n > 1 && reqs[done].argc >= 2 ? nw->hashes[done] : 0,
                             .db = s->db};
         enum taken t = take(nw, &r, &s->c.reply);
         done += t != NOT_TAKEN;

@@ -40,6 +40,7 @@ struct replica_request {
     unsigned db;
     bool hot; /* HOTWRITE, in this generation */
     uint64_t generation;
+    uint64_t hash; /* of argv[1] as a key; 0: not known */
 };
 
 /* May this read run on the store at once? Then the caller runs it. */

@@ -389,9 +389,10 @@ void replica_op_done(struct replica *r, const struct hermes_done *d)
 
 enum in_the_way { NOTHING, NOT_VALID, EXPIRED };
 
-static enum in_the_way look(struct node_worker *nw, struct span key)
+static enum in_the_way look(struct node_worker *nw, struct span key, uint64_t hash)
 {
-    const struct entry *e = store_find_any(nw->store, key);
+    const struct entry *e =
+        hash != 0 ? store_find_any_hashed(nw->store, key, hash) : store_find_any(nw->store, key);
     if (e == NULL) {
         return NOTHING;
     }
@@ -404,11 +405,11 @@ static enum in_the_way look(struct node_worker *nw, struct span key)
 
 /* The first key that keeps the command from running now. */
 static enum in_the_way look_all(struct node_worker *nw, const struct cmd *cmd,
-                                const struct span *argv, int argc, struct span *key)
+                                const struct span *argv, int argc, uint64_t hash, struct span *key)
 {
     if (cmd->first_key == 1 && cmd->last_key == 1 && cmd->keys == NULL) {
         *key = argv[1];
-        return look(nw, argv[1]);
+        return look(nw, argv[1], hash);
     }
     int small[KEYS_ON_STACK];
     int *idx = argc <= KEYS_ON_STACK ? small : mem_alloc((size_t)argc * sizeof *idx);
@@ -416,7 +417,7 @@ static enum in_the_way look_all(struct node_worker *nw, const struct cmd *cmd,
     enum in_the_way what = NOTHING;
     for (int i = 0; i < n && what == NOTHING; i++) {
         *key = argv[idx[i]];
-        what = look(nw, *key);
+        what = look(nw, *key, 0);
     }
     if (idx != small) {
         mem_free(idx);
@@ -471,7 +472,7 @@ static enum replica_taken serve_read(struct replica *r, const struct replica_req
         resp_error(out, tryagain);
         return REPLICA_CONTROL;
     }
-    enum in_the_way what = look_all(r->nw, q->a->cmd, q->argv, q->argc, &key);
+    enum in_the_way what = look_all(r->nw, q->a->cmd, q->argv, q->argc, q->hash, &key);
     if (__builtin_expect(what == NOTHING, 1)) {
         r->counts.reads_local++;
         run_now(r, q->a->cmd, q->argv, q->argc, q->db, out);
@@ -499,7 +500,7 @@ static void serve_op_again(struct replica *r, struct rop *op)
     must(replica_parse(r, blob_span(op->command), 0) != 0);
     const struct span *argv = r->parser.argv;
     int argc = (int)r->parser.argc;
-    enum in_the_way what = look_all(nw, op->cmd, argv, argc, &key);
+    enum in_the_way what = look_all(nw, op->cmd, argv, argc, 0, &key);
     if (what == NOTHING) {
         buf_consume(&op->reply, buf_used(&op->reply));
         struct resp_out out = {&op->reply, op->slot->proto};
@@ -621,7 +622,7 @@ bool replica_reads_now(struct node_worker *nw, const struct replica_request *q)
 {
     struct span key = {0};
     if ((q->a->cmd->flags & CMD_WRITE) != 0 || q->hot || !nw->may_read ||
-        look_all(nw, q->a->cmd, q->argv, q->argc, &key) != NOTHING) {
+        look_all(nw, q->a->cmd, q->argv, q->argc, q->hash, &key) != NOTHING) {
         return false;
     }
     nw->replica->counts.reads_local++;
