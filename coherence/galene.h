@@ -16,10 +16,10 @@
  * struct galene_in, calls galene_step, and carries out the outbox in order, before the next step.
  * The hot-set coordinator of the partition is a core of its own (coherence/hotset.h).
  *
- * References (keys, values, replies) are opaque. Those in an input are valid during the step only;
- * the core takes what it keeps with hold() and returns each of those exactly once with drop().
- * Those in the outbox are valid until the outbox has been carried out, even if dropped in the same
- * step.
+ * References (keys, values, replies) are opaque. Those in an input must stay valid until the
+ * outbox of that step has been carried out; the core takes what it keeps with hold() and returns
+ * each of those exactly once with drop(). Those in the outbox are valid until the outbox has been
+ * carried out, even if dropped in the same step.
  *
  * The shared cache. GALENE_OUT_PUBLISH says what the readers of all workers may see of a key. The
  * driver writes it (under the entry's sequence lock) before it carries out anything that follows in

@@ -5,7 +5,7 @@
  * docs/rules.md lists which scenario and which mutant belongs to which rule). They exist only in
  * the archive built with COH_MUTANTS=1; in the one that ships MUTANT(x) is the constant 0. Names
  * begin with the rule. */
-#define COH_MUTANT_TABLE(X)                                                                        \
+#define COH_HERMES_MUTANTS(X)                                                                      \
     X(H1_WRITE_PLUS_ONE)                                                                           \
     X(H1_RMW_PLUS_TWO)                                                                             \
     X(H2_ACK_SMALLER_RMW)                                                                          \
@@ -42,6 +42,41 @@
     X(G4_PLAIN_WRITE_TO_HOT)                                                                       \
     X(G6_PROMOTE_ANY_GENERATION)                                                                   \
     X(G7_DEMOTE_ANY_GENERATION)
+
+#define COH_GALENE_MUTANTS(X)                                                                      \
+    X(G1_READ_FILLS)                                                                               \
+    X(G1_JOIN_SENT)                                                                                \
+    X(G1_NO_LEASE)                                                                                 \
+    X(G1_IGNORE_EXPIRY)                                                                            \
+    X(G2_NO_ACKS)                                                                                  \
+    X(G2_NO_OWN_TOKEN)                                                                             \
+    X(G3_NO_DRAIN)                                                                                 \
+    X(G4_NO_ROUND)                                                                                 \
+    X(G5_NO_TOKEN)                                                                                 \
+    X(G5_ANY_EPOCH)                                                                                \
+    X(G5_LARGER_IGNORED)                                                                           \
+    X(G5_KEEP_OLDER)                                                                               \
+    X(G5_DONE_ANY_TOKEN)                                                                           \
+    X(G6_NO_PREPARED)                                                                              \
+    X(G6_FILL_ANY_EPOCH)                                                                           \
+    X(G7_NO_DRAINED)                                                                               \
+    X(G7_DRAIN_NOT_KEPT)                                                                           \
+    X(G8_FORGET_DEPARTED)                                                                          \
+    X(G8_UNKNOWN_CLEARS)                                                                           \
+    X(G8_LOST_FORGOTTEN)                                                                           \
+    X(G8_JOINER_IGNORED)                                                                           \
+    X(G9_OLD_CONTROL)                                                                              \
+    X(G9_NO_ORDER)                                                                                 \
+    X(G9_UNKNOWN_HOT_IGNORED)                                                                      \
+    X(G10_KEEP_ACKS)                                                                               \
+    X(G10_NO_RESTART)                                                                              \
+    X(G11_EARLY_REPLY)                                                                             \
+    X(G11_COMBINE_RMW)                                                                             \
+    X(G12_KEEP_OLD)                                                                                \
+    X(G13_EARLY)                                                                                   \
+    X(H14_GALENE_OVERTAKE)
+
+#define COH_MUTANT_TABLE(X) COH_HERMES_MUTANTS(X) COH_GALENE_MUTANTS(X)
 
 enum coh_mutant {
     COH_NO_MUTANT,

@@ -47,6 +47,30 @@ static inline uint64_t wire_take(struct wire_reader *r, unsigned bytes)
     return v;
 }
 
+static inline void wire_put_bytes(struct wire_writer *w, const uint8_t *bytes, size_t len)
+{
+    must(w->left >= len);
+    if (len != 0) {
+        memcpy(w->p, bytes, len);
+    }
+    w->p += len;
+    w->left -= len;
+}
+
+/* Borrowed from the frame; NULL and bad if there are fewer. */
+static inline const uint8_t *wire_take_bytes(struct wire_reader *r, size_t len)
+{
+    if (r->bad || r->left < len) {
+        r->bad = true;
+        r->left = 0;
+        return NULL;
+    }
+    const uint8_t *at = r->p;
+    r->p += len;
+    r->left -= len;
+    return at;
+}
+
 /* A zero-terminated text of at most 255 bytes: length (1), bytes. */
 static inline size_t wire_text_len(const char *text, size_t capacity)
 {

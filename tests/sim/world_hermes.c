@@ -15,7 +15,7 @@ static const char *const marks[] = {
 #ifdef COH_MUTANTS
 static const char *const mutants[] = {NULL,
 #define X(name) #name,
-                                      COH_MUTANT_TABLE(X)
+                                      COH_HERMES_MUTANTS(X)
 #undef X
                                           NULL};
 
