@@ -105,6 +105,7 @@ struct cmd {
     const char *key_specs;
     const char *tips; /* comma separated, e.g. "nondeterministic_output"; or NULL */
     const char *since, *summary, *complexity;
+    const char *deprecated; /* since when and by what it is replaced: "6.2.0 `LMOVE`"; or NULL */
     /* arguments in the notation of the Redis manual: "key value [NX | XX] [GET] [EX seconds | PX
      * milliseconds]" */
     const char *syntax;

@@ -15,7 +15,7 @@ const struct cmd cmds_bitmap[] = {
      .since = "2.6.0",
      .summary = "Counts the set bits of a string",
      .complexity = "O(N)",
-     .syntax = "key [start end [BYTE | BIT]]"},
+     .syntax = "key [index: start end [index_unit: BYTE | BIT]]"},
     {.name = "bitfield",
      .arity = -2,
      .first_key = 1,
@@ -28,10 +28,10 @@ const struct cmd cmds_bitmap[] = {
      .since = "3.2.0",
      .summary = "Reads and changes integers of any width inside a string",
      .complexity = "O(1) for each subcommand specified",
-     .syntax =
-         "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value "
-         "| INCRBY encoding offset increment> [GET encoding offset | [OVERFLOW WRAP | SAT | "
-         "FAIL] <SET encoding offset value | INCRBY encoding offset increment> ...]]"},
+     .syntax = "key [operation: GET encoding offset | <write: [OVERFLOW <wrap_sat_fail: WRAP | SAT "
+               "| FAIL>] "
+               "<write_operation: SET encoding offset value(integer) | INCRBY encoding offset "
+               "increment>> ...]"},
     {.name = "bitfield_ro",
      .arity = -2,
      .first_key = 1,
@@ -70,7 +70,7 @@ const struct cmd cmds_bitmap[] = {
      .since = "2.8.7",
      .summary = "Finds the first set or clear bit of a string",
      .complexity = "O(N)",
-     .syntax = "key bit [start [end [BYTE | BIT]]]"},
+     .syntax = "key bit(integer) [index: start [end_index: end [index_unit: BYTE | BIT]]]"},
     {.name = "getbit",
      .arity = 3,
      .first_key = 1,
@@ -96,6 +96,6 @@ const struct cmd cmds_bitmap[] = {
      .since = "2.2.0",
      .summary = "Sets or clears a bit of a string and returns what it was",
      .complexity = "O(1)",
-     .syntax = "key offset value"},
+     .syntax = "key offset value(integer)"},
     {.name = NULL},
 };

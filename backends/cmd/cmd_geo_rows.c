@@ -17,7 +17,8 @@ const struct cmd cmds_geo[] = {
      .summary = "Adds members with positions on the globe",
      .complexity =
          "O(log(N)) for each item added, where N is the number of elements in the sorted set.",
-     .syntax = "key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]"},
+     .syntax = "key [condition: NX | XX] [CH:change] longitude latitude member [longitude latitude "
+               "member ...]"},
     {.name = "geodist",
      .arity = -4,
      .first_key = 1,
@@ -30,7 +31,7 @@ const struct cmd cmds_geo[] = {
      .since = "3.2.0",
      .summary = "Returns the distance between two members",
      .complexity = "O(log(N))",
-     .syntax = "key member1 member2 [M | KM | FT | MI]"},
+     .syntax = "key member1 member2 [unit: M | KM | FT | MI]"},
     {.name = "geohash",
      .arity = -2,
      .first_key = 1,
@@ -70,12 +71,14 @@ const struct cmd cmds_geo[] = {
      .key_specs = "RO access index 1 range 0 1 0;OW update keyword STORE 6 range 0 1 0;OW update "
                   "keyword STOREDIST 6 range 0 1 0",
      .since = "3.2.0",
+     .deprecated = "6.2.0 `GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument",
      .summary = "Finds, or stores, the members within a distance of a position",
      .complexity =
          "O(N+log(M)) where N is the number of elements inside the bounding box of the circular "
          "area delimited by center and radius and M is the number of items inside the index.",
-     .syntax = "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] "
-               "[COUNT count [ANY]] [ASC | DESC] [STORE key] [STOREDIST key]"},
+     .syntax =
+         "key longitude latitude radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] "
+         "[count: COUNT count [ANY]] [order: ASC | DESC] [STORE key] [STOREDIST key]"},
     {.name = "georadius_ro",
      .arity = -6,
      .first_key = 1,
@@ -86,12 +89,13 @@ const struct cmd cmds_geo[] = {
      .group = GROUP_GEO,
      .key_specs = "RO access",
      .since = "3.2.10",
+     .deprecated = "6.2.0 `GEOSEARCH` with the `BYRADIUS` argument",
      .summary = "Finds the members within a distance of a position",
      .complexity =
          "O(N+log(M)) where N is the number of elements inside the bounding box of the circular "
          "area delimited by center and radius and M is the number of items inside the index.",
-     .syntax = "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] "
-               "[COUNT count [ANY]] [ASC | DESC]"},
+     .syntax = "key longitude latitude radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] "
+               "[WITHHASH] [count: COUNT count [ANY]] [order: ASC | DESC]"},
     {.name = "georadiusbymember",
      .arity = -5,
      .first_key = 1,
@@ -104,12 +108,14 @@ const struct cmd cmds_geo[] = {
      .key_specs = "RO access index 1 range 0 1 0;OW update keyword STORE 5 range 0 1 0;OW update "
                   "keyword STOREDIST 5 range 0 1 0",
      .since = "3.2.0",
+     .deprecated =
+         "6.2.0 `GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
      .summary = "Finds, or stores, the members within a distance of a member",
      .complexity =
          "O(N+log(M)) where N is the number of elements inside the bounding box of the circular "
          "area delimited by center and radius and M is the number of items inside the index.",
-     .syntax = "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT "
-               "count [ANY]] [ASC | DESC] [STORE key] [STOREDIST key]"},
+     .syntax = "key member radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] "
+               "[count: COUNT count [ANY]] [order: ASC | DESC] [STORE key] [STOREDIST key]"},
     {.name = "georadiusbymember_ro",
      .arity = -5,
      .first_key = 1,
@@ -120,12 +126,13 @@ const struct cmd cmds_geo[] = {
      .group = GROUP_GEO,
      .key_specs = "RO access",
      .since = "3.2.10",
+     .deprecated = "6.2.0 `GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments",
      .summary = "Finds the members within a distance of a member",
      .complexity =
          "O(N+log(M)) where N is the number of elements inside the bounding box of the circular "
          "area delimited by center and radius and M is the number of items inside the index.",
-     .syntax = "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT "
-               "count [ANY]] [ASC | DESC]"},
+     .syntax = "key member radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] "
+               "[count: COUNT count [ANY]] [order: ASC | DESC]"},
     {.name = "geosearch",
      .arity = -7,
      .first_key = 1,
@@ -140,9 +147,10 @@ const struct cmd cmds_geo[] = {
      .complexity =
          "O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area "
          "around the shape provided as the filter and M is the number of items inside the shape",
-     .syntax = "key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | "
-               "FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] [COUNT count [ANY]] "
-               "[WITHCOORD] [WITHDIST] [WITHHASH]"},
+     .syntax =
+         "key <from: FROMMEMBER member | FROMLONLAT longitude latitude> <by: <circle: BYRADIUS "
+         "radius <unit: M | KM | FT | MI>> | <box: BYBOX width, height <unit: M | KM | FT | MI>>> "
+         "[order: ASC | DESC] [count: COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]"},
     {.name = "geosearchstore",
      .arity = -8,
      .first_key = 1,
@@ -157,8 +165,9 @@ const struct cmd cmds_geo[] = {
      .complexity =
          "O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area "
          "around the shape provided as the filter and M is the number of items inside the shape",
-     .syntax = "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS "
-               "radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> [ASC | DESC] "
-               "[COUNT count [ANY]] [STOREDIST]"},
+     .syntax = "destination source <from: FROMMEMBER member | FROMLONLAT longitude latitude> <by: "
+               "<circle: BYRADIUS radius <unit: M | KM | FT | MI>> | <box: BYBOX width, height "
+               "<unit: M | "
+               "KM | FT | MI>>> [order: ASC | DESC] [count: COUNT count [ANY]] [STOREDIST]"},
     {.name = NULL},
 };

@@ -438,20 +438,23 @@ void geosearchstore_command(struct cmd_ctx *c)
     search_generic(c, FORM_SEARCHSTORE, false);
 }
 
+/* Only the last of STORE and STOREDIST is written, but as in Redis both name keys: STORE's first.
+ */
 int georadius_keys(const struct span *argv, int argc, int *idx, int max)
 {
-    int n = 0;
-    int store = 0;
+    int found[3] = {1, 0, 0};
     for (int i = 5; i + 1 < argc; i++) {
-        if (span_is(argv[i], "store") || span_is(argv[i], "storedist")) {
-            store = ++i;
+        if (span_is(argv[i], "store")) {
+            found[1] = ++i;
+        } else if (span_is(argv[i], "storedist")) {
+            found[2] = ++i;
         }
     }
-    if (n < max) {
-        idx[n++] = 1;
-    }
-    if (store != 0 && n < max) {
-        idx[n++] = store;
+    int n = 0;
+    for (int i = 0; i < 3; i++) {
+        if (found[i] != 0 && n < max) {
+            idx[n++] = found[i];
+        }
     }
     return n;
 }

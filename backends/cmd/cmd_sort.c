@@ -479,8 +479,8 @@ const struct cmd cmds_sort[] = {
      .complexity =
          "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the "
          "number of returned elements. When the elements are not sorted, complexity is O(N).",
-     .syntax = "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] "
-               "[ALPHA] [STORE destination]"},
+     .syntax = "key [BY pattern(pattern#1)] [LIMIT offset count] [GET pattern(pattern#1) [GET "
+               "pattern ...]] [order: ASC | DESC] [ALPHA:sorting] [STORE destination]"},
     {.name = "sort_ro",
      .arity = -2,
      .first_key = 1,
@@ -496,7 +496,7 @@ const struct cmd cmds_sort[] = {
      .complexity =
          "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the "
          "number of returned elements. When the elements are not sorted, complexity is O(N).",
-     .syntax = "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] "
-               "[ALPHA]"},
+     .syntax = "key [BY pattern(pattern#1)] [LIMIT offset count] [GET pattern(pattern#1) [GET "
+               "pattern ...]] [order: ASC | DESC] [ALPHA:sorting]"},
     {.name = NULL},
 };

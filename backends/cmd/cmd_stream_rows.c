@@ -51,7 +51,7 @@ static const struct cmd xinfo_subs[] = {
      .since = "5.0.0",
      .summary = "Tells about one stream",
      .complexity = "O(1)",
-     .syntax = "key [FULL [COUNT count]]"},
+     .syntax = "key [FULL <full: [COUNT count]>]"},
     {.name = NULL},
 };
 
@@ -68,7 +68,8 @@ static const struct cmd xgroup_subs[] = {
      .since = "5.0.0",
      .summary = "Creates a consumer group",
      .complexity = "O(1)",
-     .syntax = "key groupname <id | $> [MKSTREAM] [ENTRIESREAD entries_read]"},
+     .syntax = "key groupname <id: id(string) | $:new_id> [MKSTREAM] [ENTRIESREAD "
+               "entries_read(integer)]"},
     {.name = "xgroup|createconsumer",
      .arity = 5,
      .first_key = 2,
@@ -129,7 +130,7 @@ static const struct cmd xgroup_subs[] = {
      .since = "5.0.0",
      .summary = "Sets the last delivered id of a consumer group",
      .complexity = "O(1)",
-     .syntax = "key groupname <id | $> [ENTRIESREAD entries_read]"},
+     .syntax = "key groupname <id: id(string) | $:new_id> [ENTRIESREAD entries_read(integer)]"},
     {.name = NULL},
 };
 
@@ -148,8 +149,9 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Appends an entry to a stream, creating the stream if needed",
      .complexity = "O(1), and O(N) for N entries trimmed",
-     .syntax = "key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field "
-               "value [field value ...]"},
+     .syntax = "key [NOMKSTREAM] [trim: <strategy: MAXLEN | MINID> [operator: =:equal | "
+               "~:approximately] threshold(string) [LIMIT count]] <id_or_auto: *:auto_id | "
+               "id(string)> field value [field value ...]"},
     {.name = "xlen",
      .arity = 2,
      .first_key = 1,
@@ -175,7 +177,7 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Returns the entries between two ids",
      .complexity = "O(N) for N entries returned",
-     .syntax = "key start end [COUNT count]"},
+     .syntax = "key start(string) end(string) [COUNT count]"},
     {.name = "xrevrange",
      .arity = -4,
      .first_key = 1,
@@ -188,7 +190,7 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Returns the entries between two ids, newest first",
      .complexity = "O(N) for N entries returned",
-     .syntax = "key end start [COUNT count]"},
+     .syntax = "key end(string) start(string) [COUNT count]"},
     {.name = "xdel",
      .arity = -3,
      .first_key = 1,
@@ -201,7 +203,7 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Removes entries by their ids",
      .complexity = "O(1) for each entry",
-     .syntax = "key id [id ...]"},
+     .syntax = "key id(string) [id ...]"},
     {.name = "xtrim",
      .arity = -4,
      .first_key = 1,
@@ -216,7 +218,8 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Removes the oldest entries of a stream",
      .complexity = "O(N) for N entries trimmed",
-     .syntax = "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]"},
+     .syntax = "key <trim: <strategy: MAXLEN | MINID> [operator: =:equal | ~:approximately] "
+               "threshold(string) [LIMIT count]>"},
     {.name = "xread",
      .arity = -4,
      .flags = CMD_READONLY | CMD_BLOCKING | CMD_MOVABLEKEYS,
@@ -227,7 +230,8 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Returns entries of streams that are newer than given ids",
      .complexity = "O(N) for N entries returned",
-     .syntax = "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]"},
+     .syntax =
+         "[COUNT count] [BLOCK milliseconds] STREAMS <streams: key [key ...] id(string) [id ...]>"},
     {.name = "xsetid",
      .arity = -3,
      .first_key = 1,
@@ -240,7 +244,8 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Sets the last id of a stream",
      .complexity = "O(1)",
-     .syntax = "key last-id [ENTRIESADDED entries_added] [MAXDELETEDID max_deleted_entry_id]"},
+     .syntax =
+         "key last-id [ENTRIESADDED entries_added(integer)] [MAXDELETEDID max_deleted_entry_id]"},
     {.name = "xinfo",
      .arity = -2,
      .handler = cmd_container,
@@ -269,8 +274,8 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "XREAD for a consumer of a group",
      .complexity = "O(N) for N entries returned",
-     .syntax = "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key "
-               "...] id [id ...]"},
+     .syntax = "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS <streams: "
+               "key [key ...] id(string) [id ...]>"},
     {.name = "xack",
      .arity = -4,
      .first_key = 1,
@@ -283,7 +288,7 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Marks entries as handled by a consumer group",
      .complexity = "O(1) for each id",
-     .syntax = "key group id [id ...]"},
+     .syntax = "key group id(string) [id ...]"},
     {.name = "xclaim",
      .arity = -6,
      .first_key = 1,
@@ -297,8 +302,8 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Takes over pending entries from other consumers",
      .complexity = "O(log N) for N pending entries",
-     .syntax = "key group consumer min-idle-time id [id ...] [IDLE ms] [TIME "
-               "unix-time-milliseconds] [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID id]"},
+     .syntax = "key group consumer min-idle-time id(string) [id ...] [IDLE ms(integer)] [TIME "
+               "unix-time-milliseconds] [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID id(string)]"},
     {.name = "xautoclaim",
      .arity = -6,
      .first_key = 1,
@@ -312,7 +317,7 @@ const struct cmd cmds_stream[] = {
      .since = "6.2.0",
      .summary = "Takes over pending entries that were idle for long",
      .complexity = "O(1) for a small count",
-     .syntax = "key group consumer min-idle-time start [COUNT count] [JUSTID]"},
+     .syntax = "key group consumer min-idle-time start(string) [COUNT count] [JUSTID]"},
     {.name = "xpending",
      .arity = -3,
      .first_key = 1,
@@ -326,6 +331,7 @@ const struct cmd cmds_stream[] = {
      .since = "5.0.0",
      .summary = "Tells about entries that were delivered and not acknowledged",
      .complexity = "O(N) for N entries looked at",
-     .syntax = "key group [[IDLE min-idle-time] start end count [consumer]]"},
+     .syntax = "key group [filters: [IDLE min-idle-time(integer)] start(string) end(string) count "
+               "[consumer]]"},
     {.name = NULL},
 };

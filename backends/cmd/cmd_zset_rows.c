@@ -15,7 +15,7 @@ const struct cmd cmds_zset[] = {
          "Removes and returns members of the first sorted set that has any, or waits for one",
      .complexity = "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number "
                    "of elements in the sorted set, and M being the number of elements popped.",
-     .syntax = "timeout numkeys key [key ...] <MIN | MAX> [COUNT count]"},
+     .syntax = "timeout(double) numkeys key [key ...] <where: MIN | MAX> [COUNT count]"},
     {.name = "bzpopmax",
      .arity = -3,
      .first_key = 1,
@@ -28,7 +28,7 @@ const struct cmd cmds_zset[] = {
      .since = "5.0.0",
      .summary = "Removes and returns the member with the highest score, or waits for one",
      .complexity = "O(log(N)) with N being the number of elements in the sorted set.",
-     .syntax = "key [key ...] timeout"},
+     .syntax = "key [key ...] timeout(double)"},
     {.name = "bzpopmin",
      .arity = -3,
      .first_key = 1,
@@ -41,7 +41,7 @@ const struct cmd cmds_zset[] = {
      .since = "5.0.0",
      .summary = "Removes and returns the member with the lowest score, or waits for one",
      .complexity = "O(log(N)) with N being the number of elements in the sorted set.",
-     .syntax = "key [key ...] timeout"},
+     .syntax = "key [key ...] timeout(double)"},
     {.name = "zadd",
      .arity = -4,
      .first_key = 1,
@@ -55,7 +55,8 @@ const struct cmd cmds_zset[] = {
      .summary = "Adds members with scores, or changes the scores of members",
      .complexity =
          "O(log(N)) for each item added, where N is the number of elements in the sorted set.",
-     .syntax = "key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]"},
+     .syntax = "key [condition: NX | XX] [comparison: GT | LT] [CH:change] [INCR:increment] score "
+               "member [score member ...]"},
     {.name = "zcard",
      .arity = 2,
      .first_key = 1,
@@ -81,7 +82,7 @@ const struct cmd cmds_zset[] = {
      .since = "2.0.0",
      .summary = "Counts the members between two scores",
      .complexity = "O(log(N)) with N being the number of elements in the sorted set.",
-     .syntax = "key min max"},
+     .syntax = "key min(double) max(double)"},
     {.name = "zdiff",
      .arity = -3,
      .flags = CMD_READONLY | CMD_MOVABLEKEYS,
@@ -134,8 +135,8 @@ const struct cmd cmds_zset[] = {
      .complexity = "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted set, K "
                    "being the number of input sorted sets and M being the number of elements in "
                    "the resulting sorted set.",
-     .syntax = "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] "
-               "[WITHSCORES]"},
+     .syntax = "numkeys key [key ...] [WEIGHTS weight(integer) [weight ...]] [AGGREGATE "
+               "<aggregate: SUM | MIN | MAX>] [WITHSCORES]"},
     {.name = "zintercard",
      .arity = -3,
      .flags = CMD_READONLY | CMD_MOVABLEKEYS,
@@ -163,8 +164,8 @@ const struct cmd cmds_zset[] = {
      .complexity = "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted set, K "
                    "being the number of input sorted sets and M being the number of elements in "
                    "the resulting sorted set.",
-     .syntax = "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | "
-               "MIN | MAX>]"},
+     .syntax = "destination numkeys key [key ...] [WEIGHTS weight(integer) [weight ...]] "
+               "[AGGREGATE <aggregate: SUM | MIN | MAX>]"},
     {.name = "zlexcount",
      .arity = 4,
      .first_key = 1,
@@ -189,7 +190,7 @@ const struct cmd cmds_zset[] = {
      .summary = "Removes and returns members of the first sorted set that has any",
      .complexity = "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number "
                    "of elements in the sorted set, and M being the number of elements popped.",
-     .syntax = "numkeys key [key ...] <MIN | MAX> [COUNT count]"},
+     .syntax = "numkeys key [key ...] <where: MIN | MAX> [COUNT count]"},
     {.name = "zmscore",
      .arity = -3,
      .first_key = 1,
@@ -244,7 +245,7 @@ const struct cmd cmds_zset[] = {
      .since = "6.2.0",
      .summary = "Returns random members",
      .complexity = "O(N) where N is the number of elements returned",
-     .syntax = "key [count [WITHSCORES]]"},
+     .syntax = "key [options: count [WITHSCORES]]"},
     {.name = "zrange",
      .arity = -4,
      .first_key = 1,
@@ -258,7 +259,8 @@ const struct cmd cmds_zset[] = {
      .summary = "Returns the members between two ranks, scores or members",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements returned.",
-     .syntax = "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]"},
+     .syntax = "key start(string) stop(string) [sortby: BYSCORE | BYLEX] [REV] [LIMIT offset "
+               "count] [WITHSCORES]"},
     {.name = "zrangebylex",
      .arity = -4,
      .first_key = 1,
@@ -269,6 +271,7 @@ const struct cmd cmds_zset[] = {
      .group = GROUP_ZSET,
      .key_specs = "RO access",
      .since = "2.8.9",
+     .deprecated = "6.2.0 `ZRANGE` with the `BYLEX` argument",
      .summary = "Returns the members between two members, all scores being equal",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements being returned. If M is constant (e.g. always asking for "
@@ -284,11 +287,12 @@ const struct cmd cmds_zset[] = {
      .group = GROUP_ZSET,
      .key_specs = "RO access",
      .since = "1.0.5",
+     .deprecated = "6.2.0 `ZRANGE` with the `BYSCORE` argument",
      .summary = "Returns the members between two scores, lowest first",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements being returned. If M is constant (e.g. always asking for "
                    "the first 10 elements with LIMIT), you can consider it O(log(N)).",
-     .syntax = "key min max [WITHSCORES] [LIMIT offset count]"},
+     .syntax = "key min(double) max(double) [WITHSCORES] [LIMIT offset count]"},
     {.name = "zrangestore",
      .arity = -5,
      .first_key = 1,
@@ -302,7 +306,7 @@ const struct cmd cmds_zset[] = {
      .summary = "Stores the members between two ranks, scores or members under another key",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements stored into the destination key.",
-     .syntax = "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]"},
+     .syntax = "dst(key) src(key) min max [sortby: BYSCORE | BYLEX] [REV] [LIMIT offset count]"},
     {.name = "zrank",
      .arity = 3,
      .first_key = 1,
@@ -371,7 +375,7 @@ const struct cmd cmds_zset[] = {
      .summary = "Removes the members between two scores",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements removed by the operation.",
-     .syntax = "key min max"},
+     .syntax = "key min(double) max(double)"},
     {.name = "zrevrange",
      .arity = -4,
      .first_key = 1,
@@ -382,6 +386,7 @@ const struct cmd cmds_zset[] = {
      .group = GROUP_ZSET,
      .key_specs = "RO access",
      .since = "1.2.0",
+     .deprecated = "6.2.0 `ZRANGE` with the `REV` argument",
      .summary = "Returns the members between two ranks, counted from the highest score",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements returned.",
@@ -396,6 +401,7 @@ const struct cmd cmds_zset[] = {
      .group = GROUP_ZSET,
      .key_specs = "RO access",
      .since = "2.8.9",
+     .deprecated = "6.2.0 `ZRANGE` with the `REV` and `BYLEX` arguments",
      .summary = "Returns the members between two members in reverse, all scores being equal",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements being returned. If M is constant (e.g. always asking for "
@@ -411,11 +417,12 @@ const struct cmd cmds_zset[] = {
      .group = GROUP_ZSET,
      .key_specs = "RO access",
      .since = "2.2.0",
+     .deprecated = "6.2.0 `ZRANGE` with the `REV` and `BYSCORE` arguments",
      .summary = "Returns the members between two scores, highest first",
      .complexity = "O(log(N)+M) with N being the number of elements in the sorted set and M the "
                    "number of elements being returned. If M is constant (e.g. always asking for "
                    "the first 10 elements with LIMIT), you can consider it O(log(N)).",
-     .syntax = "key max min [WITHSCORES] [LIMIT offset count]"},
+     .syntax = "key max(double) min(double) [WITHSCORES] [LIMIT offset count]"},
     {.name = "zrevrank",
      .arity = 3,
      .first_key = 1,
@@ -469,8 +476,8 @@ const struct cmd cmds_zset[] = {
      .summary = "Returns the union of sorted sets",
      .complexity = "O(N)+O(M*log(M)) with N being the sum of the sizes of the input sorted sets, "
                    "and M being the number of elements in the resulting sorted set.",
-     .syntax = "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] "
-               "[WITHSCORES]"},
+     .syntax = "numkeys key [key ...] [WEIGHTS weight(integer) [weight ...]] [AGGREGATE "
+               "<aggregate: SUM | MIN | MAX>] [WITHSCORES]"},
     {.name = "zunionstore",
      .arity = -4,
      .first_key = 1,
@@ -485,7 +492,7 @@ const struct cmd cmds_zset[] = {
      .summary = "Stores the union of sorted sets under another key",
      .complexity = "O(N)+O(M log(M)) with N being the sum of the sizes of the input sorted sets, "
                    "and M being the number of elements in the resulting sorted set.",
-     .syntax = "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | "
-               "MIN | MAX>]"},
+     .syntax = "destination numkeys key [key ...] [WEIGHTS weight(integer) [weight ...]] "
+               "[AGGREGATE <aggregate: SUM | MIN | MAX>]"},
     {.name = NULL},
 };

@@ -272,19 +272,30 @@ bool acl_may_key(const struct acl_user *u, struct span key, unsigned access)
     return false;
 }
 
-/* What SET does to its key depends on GET (the variable_flags of its row). */
-static unsigned access_of(const struct cmd *cmd, const struct keyspec *spec,
-                          const struct span *argv, int argc)
+static bool may_read_all(const struct acl_user *u)
 {
-    if (keyspec_has(spec, "variable_flags") && strcmp(cmd->name, "set") == 0) {
-        for (int i = 3; i < argc; i++) {
-            if (span_is(argv[i], "get")) {
-                return ACL_KEY_READ | ACL_KEY_WRITE;
-            }
-        }
-        return ACL_KEY_WRITE;
+    bool all = u->all_keys;
+    for (size_t i = 0; i < u->key_count && !all; i++) {
+        const struct acl_pattern *p = &u->keys[i];
+        all = (p->access & ACL_KEY_READ) != 0 && p->len == 1 && p->text[0] == '*';
     }
-    return keyspec_access(spec);
+    return all;
+}
+
+/* The argument of SORT that makes keys of the elements (BY and GET with a *), which nobody can
+ * check before; 0: none. */
+static int made_keys(const struct cmd *cmd, const struct span *argv, int argc)
+{
+    if (strcmp(cmd->name, "sort") != 0 && strcmp(cmd->name, "sort_ro") != 0) {
+        return 0;
+    }
+    for (int i = 3; i < argc; i++) {
+        bool pattern = span_is(argv[i - 1], "by") || span_is(argv[i - 1], "get");
+        if (pattern && argv[i].len != 0 && memchr(argv[i].p, '*', argv[i].len) != NULL) {
+            return i;
+        }
+    }
+    return 0;
 }
 
 int acl_check_keys(const struct acl_user *u, const struct cmd *cmd, const struct span *argv,
@@ -300,11 +311,15 @@ int acl_check_keys(const struct acl_user *u, const struct cmd *cmd, const struct
         unsigned access =
             (cmd->flags & CMD_WRITE) != 0 ? ACL_KEY_READ | ACL_KEY_WRITE : ACL_KEY_READ;
         if (spec_count > 0) {
-            access = access_of(cmd, &specs[keyspec_of(specs, spec_count, idx[i])], argv, argc);
+            struct keyspec spec = keyspec_for(cmd, specs, spec_count, argv, argc, idx[i]);
+            access = keyspec_access(&spec);
         }
         if (!acl_may_key(u, argv[idx[i]], access)) {
             refused = idx[i];
         }
+    }
+    if (refused == 0 && !may_read_all(u)) {
+        refused = made_keys(cmd, argv, argc);
     }
     if (idx != few) {
         mem_free(idx);

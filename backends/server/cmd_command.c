@@ -158,7 +158,8 @@ static void reply_docs(const struct cmd *cmd, struct syntax *scratch, struct res
     size_t subs = count_subs(cmd);
     bool has_args = syntax_parse(cmd->syntax, scratch) == OK && scratch->first >= 0;
     resp_bulk_str(out, cmd->name);
-    resp_map(out, 3u + (cmd->complexity != NULL) + has_args + (subs != 0));
+    const char *instead = cmd->deprecated == NULL ? NULL : strchr(cmd->deprecated, ' ');
+    resp_map(out, 3u + (cmd->complexity != NULL) + 3u * (instead != NULL) + has_args + (subs != 0));
     resp_bulk_str(out, "summary");
     resp_bulk_str(out, cmd->summary == NULL ? "" : cmd->summary);
     resp_bulk_str(out, "since");
@@ -168,6 +169,15 @@ static void reply_docs(const struct cmd *cmd, struct syntax *scratch, struct res
     if (cmd->complexity != NULL) {
         resp_bulk_str(out, "complexity");
         resp_bulk_str(out, cmd->complexity);
+    }
+    if (instead != NULL) {
+        resp_bulk_str(out, "doc_flags");
+        resp_set(out, 1);
+        resp_simple(out, "deprecated");
+        resp_bulk_str(out, "deprecated_since");
+        resp_bulk(out, cmd->deprecated, (size_t)(instead - cmd->deprecated));
+        resp_bulk_str(out, "replaced_by");
+        resp_bulk_str(out, instead + 1);
     }
     if (has_args) {
         resp_bulk_str(out, "arguments");
@@ -221,27 +231,6 @@ static void reply_key_flags(const struct keyspec *spec, struct resp_out *out)
     resp_defer_end(out, mark, RESP_SET, n);
 }
 
-/* SET without GET only overwrites. */
-static struct keyspec actual(const struct cmd *cmd, struct keyspec spec, const struct span *argv,
-                             int argc)
-{
-    if (keyspec_has(&spec, "variable_flags") && strcmp(cmd->name, "set") == 0) {
-        for (int i = 3; i < argc; i++) {
-            if (span_is(argv[i], "get")) {
-                return spec;
-            }
-        }
-        spec.flags = 0;
-        for (unsigned i = 0; keyspec_flag_name(i) != NULL; i++) {
-            const char *name = keyspec_flag_name(i);
-            if (strcmp(name, "OW") == 0 || strcmp(name, "update") == 0) {
-                spec.flags |= 1u << i;
-            }
-        }
-    }
-    return spec;
-}
-
 static enum session_result command_getkeys(struct call *c)
 {
     bool with_flags = span_is(c->argv[1], "getkeysandflags");
@@ -272,8 +261,7 @@ static enum session_result command_getkeys(struct call *c)
     resp_array(c->out, (size_t)n);
     for (int i = 0; i < n; i++) {
         if (with_flags && spec_count > 0) {
-            struct keyspec spec =
-                actual(cmd, specs[keyspec_of(specs, spec_count, idx[i])], argv, argc);
+            struct keyspec spec = keyspec_for(cmd, specs, spec_count, argv, argc, idx[i]);
             resp_array(c->out, 2);
             resp_bulk_span(c->out, argv[idx[i]]);
             reply_key_flags(&spec, c->out);

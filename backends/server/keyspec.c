@@ -102,15 +102,81 @@ int keyspec_parse(const struct cmd *cmd, struct keyspec out[KEYSPEC_MAX])
     return n;
 }
 
-int keyspec_of(const struct keyspec *specs, int n, int arg)
+/* A key behind a word is ruled by the spec of that word; one that can be anywhere is known by STORE
+ * before it. */
+static const struct keyspec *spec_of(const struct keyspec *specs, int n, const struct span *argv,
+                                     int arg)
 {
-    int best = 0;
+    const struct keyspec *best = &specs[0];
     for (int i = 1; i < n; i++) {
-        if (specs[i].begin == KEYSPEC_INDEX && specs[i].begin_at <= arg) {
-            best = i;
+        const struct keyspec *s = &specs[i];
+        switch (s->begin) {
+        case KEYSPEC_INDEX:
+            best = s->begin_at <= arg ? s : best;
+            break;
+        case KEYSPEC_KEYWORD:
+            if (span_is(argv[arg - 1], s->keyword)) {
+                return s;
+            }
+            break;
+        case KEYSPEC_BEGIN_UNKNOWN:
+            if (keyspec_has(s, "OW") && span_is(argv[arg - 1], "store")) {
+                return s;
+            }
+            break;
         }
     }
     return best;
+}
+
+static bool set_returns_old(const struct span *argv, int argc)
+{
+    for (int i = 3; i < argc; i++) {
+        if (span_is(argv[i], "get")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is not understood may write. */
+static bool bitfield_writes(const struct span *argv, int argc)
+{
+    for (int i = 2; i < argc; i++) {
+        if (span_is(argv[i], "get") && i + 2 < argc) {
+            i += 2;
+        } else if (span_is(argv[i], "overflow") && i + 1 < argc) {
+            i++;
+        } else {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void set_flags(struct keyspec *s, const char *a, const char *b)
+{
+    s->flags = 0;
+    for (unsigned i = 0; flag_names[i] != NULL; i++) {
+        if (strcmp(flag_names[i], a) == 0 || strcmp(flag_names[i], b) == 0) {
+            s->flags |= 1u << i;
+        }
+    }
+}
+
+struct keyspec keyspec_for(const struct cmd *cmd, const struct keyspec *specs, int n,
+                           const struct span *argv, int argc, int arg)
+{
+    struct keyspec s = *spec_of(specs, n, argv, arg);
+    if (!keyspec_has(&s, "variable_flags")) {
+        return s;
+    }
+    if (strcmp(cmd->name, "set") == 0 && !set_returns_old(argv, argc)) {
+        set_flags(&s, "OW", "update");
+    } else if (strcmp(cmd->name, "bitfield") == 0 && !bitfield_writes(argv, argc)) {
+        set_flags(&s, "RO", "access");
+    }
+    return s;
 }
 
 bool keyspec_has(const struct keyspec *spec, const char *flag)

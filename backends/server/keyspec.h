@@ -31,8 +31,11 @@ struct keyspec {
 const char *keyspec_flag_name(unsigned i); /* NULL from KEYSPEC_FLAGS on */
 /* Returns how many specs the row has (0: no keys). */
 int keyspec_parse(const struct cmd *cmd, struct keyspec out[KEYSPEC_MAX]);
-/* The spec that rules argument number arg: an index into specs, n > 0. */
-int keyspec_of(const struct keyspec *specs, int n, int arg);
+/* What this request does to its key argv[arg], 0 < arg < argc: the spec of n > 0 that rules it,
+ * with flags that depend on other arguments (SET without GET, BITFIELD that only reads) made exact.
+ */
+struct keyspec keyspec_for(const struct cmd *cmd, const struct keyspec *specs, int n,
+                           const struct span *argv, int argc, int arg);
 /* ACL_KEY_READ and ACL_KEY_WRITE as the flags demand. */
 unsigned keyspec_access(const struct keyspec *spec);
 /* True for a flag of this name. */

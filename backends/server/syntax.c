@@ -33,7 +33,7 @@ static int16_t new_arg(struct parser *ps, enum syntax_type type)
         return SYNTAX_MAX - 1;
     }
     int16_t i = ps->s->count++;
-    *arg_at(ps, i) = (struct syntax_arg){.type = type, .first = -1, .next = -1};
+    *arg_at(ps, i) = (struct syntax_arg){.type = type, .first = -1, .next = -1, .key_spec = -1};
     return i;
 }
 
@@ -109,6 +109,43 @@ static bool is_token(const char *word, size_t len)
     return upper || (len != 0 && strchr("~=*#$", word[0]) != NULL);
 }
 
+/* Letters of TOKEN or TOKEN:name that are the token's; 0: it is none. */
+static size_t token_length(const char *word, size_t len)
+{
+    const char *colon = len > 1 ? memchr(word + 1, ':', len - 1) : NULL;
+    size_t n = colon == NULL ? len : (size_t)(colon - word);
+    return is_token(word, n) ? n : 0;
+}
+
+/* name, name(type), name(type#key-spec) */
+static int16_t new_value(struct parser *ps, const char *word, size_t len)
+{
+    int16_t i = new_arg(ps, SYNTAX_STRING);
+    struct syntax_arg *a = arg_at(ps, i);
+    const char *open = memchr(word, '(', len);
+    lower_name(a->name, word, open == NULL ? len : (size_t)(open - word));
+    a->type = type_of(a->name);
+    if (open == NULL) {
+        return i;
+    }
+    size_t n = strcspn(open + 1, "#)");
+    int type = SYNTAX_STRING;
+    while (type < SYNTAX_TOKEN &&
+           (strlen(syntax_type_name((enum syntax_type)type)) != n ||
+            strncmp(syntax_type_name((enum syntax_type)type), open + 1, n) != 0)) {
+        type++;
+    }
+    if (type == SYNTAX_TOKEN || word[len - 1] != ')') {
+        ps->err = ERR_SYNTAX;
+        return i;
+    }
+    a->type = (enum syntax_type)type;
+    if (open[1 + n] == '#') {
+        a->key_spec = (int8_t)(open[2 + n] - '0');
+    }
+    return i;
+}
+
 /* A name for a group: those of its members, joined. */
 static void join_names(struct parser *ps, int16_t group, const char *with)
 {
@@ -134,6 +171,11 @@ static void skip_blanks(struct parser *ps)
 
 static struct seq parse_seq(struct parser *ps, bool *dots);
 
+static size_t word_length(const char *p)
+{
+    return strcspn(p, " []<>|");
+}
+
 /* One argument made of a sequence: itself if it is one, else a block. */
 static int16_t as_one(struct parser *ps, struct seq q)
 {
@@ -146,9 +188,25 @@ static int16_t as_one(struct parser *ps, struct seq q)
     return block;
 }
 
-/* a | b | c, up to the closing bracket; a single alternative is the sequence itself. */
+/* name: at the beginning of a group. Returns false if there is none. */
+static bool parse_label(struct parser *ps, char out[SYNTAX_NAME])
+{
+    skip_blanks(ps);
+    size_t n = word_length(ps->p);
+    if (n < 2 || ps->p[n - 1] != ':') {
+        return false;
+    }
+    lower_name(out, ps->p, n - 1);
+    ps->p += n;
+    return true;
+}
+
+/* [name:] a | b | c, up to the closing bracket; a single alternative without a name is the sequence
+ * itself, with one it is a block. */
 static struct seq parse_alternatives(struct parser *ps, char close, bool *dots)
 {
+    char label[SYNTAX_NAME];
+    bool has_label = parse_label(ps, label);
     struct seq q = parse_seq(ps, dots);
     skip_blanks(ps);
     if (*ps->p == '|') {
@@ -163,6 +221,13 @@ static struct seq parse_alternatives(struct parser *ps, char close, bool *dots)
         arg_at(ps, oneof)->first = all.first;
         join_names(ps, oneof, "_or_");
         q = (struct seq){oneof, oneof, 1};
+    } else if (has_label) {
+        int16_t block = new_arg(ps, SYNTAX_BLOCK);
+        arg_at(ps, block)->first = q.first;
+        q = (struct seq){block, block, 1};
+    }
+    if (has_label) {
+        memcpy(arg_at(ps, q.first)->name, label, sizeof label);
     }
     if (*ps->p != close) {
         ps->err = ps->err == OK ? ERR_SYNTAX : ps->err;
@@ -208,8 +273,7 @@ static void parse_optional(struct parser *ps, struct seq *q)
     }
     const struct syntax_arg *head = arg_at(ps, in.first);
     const struct syntax_arg *tail = q->n == 0 ? NULL : arg_at(ps, q->last);
-    bool repeats = dots && tail != NULL &&
-                   (in.n > 1 || (strcmp(tail->name, head->name) == 0 && tail->type == head->type));
+    bool repeats = dots && tail != NULL && (in.n > 1 || strcmp(tail->name, head->name) == 0);
     if (repeats) { /* x [x ...]: what came before may come again */
         bool again = head->token[0] != '\0' && strcmp(head->token, tail->token) == 0;
         int n = in.n;
@@ -225,91 +289,50 @@ static void parse_optional(struct parser *ps, struct seq *q)
     append(ps, q, i);
 }
 
-static size_t word_length(const char *p)
-{
-    size_t n = strcspn(p, " []<>|");
-    return n;
-}
-
-/* TOKEN value... : the values up to the next token belong to it. */
+/* TOKEN value... : the values up to the next token or group belong to it, or the group behind it.
+ */
 static void parse_token(struct parser *ps, struct seq *q, size_t len, bool *dots)
 {
-    char token[SYNTAX_NAME];
-    (void)snprintf(token, sizeof token, "%.*s", (int)(len < 60 ? len : 60), ps->p);
+    const char *word = ps->p;
+    size_t token = token_length(word, len);
     ps->p += len;
     skip_blanks(ps);
     struct seq values = {0};
+    if (*ps->p == '<') {
+        ps->p++;
+        append(ps, &values, as_one(ps, parse_alternatives(ps, '>', dots)));
+    }
     while (ps->err == OK) {
         size_t n = word_length(ps->p);
-        if (*ps->p == '<') {
-            ps->p++;
-            append(ps, &values, as_one(ps, parse_alternatives(ps, '>', dots)));
-        } else if (*ps->p == '[' && values.n != 0) {
+        if (*ps->p == '[' && values.n != 0) {
             const char *inner = ps->p + 1 + strspn(ps->p + 1, " ");
-            if (is_token(inner, word_length(inner)) && strncmp(inner, token, strlen(token)) != 0) {
-                break;
-            }
-            bool own = is_token(inner, word_length(inner)); /* TOKEN x [TOKEN x ...] */
-            if (own) {
-                break;
+            size_t inner_len = word_length(inner);
+            if (token_length(inner, inner_len) != 0 ||
+                (inner_len != 0 && inner[inner_len - 1] == ':')) {
+                break; /* [TOKEN ...] or [name: ...]: not a value of this one */
             }
             ps->p++;
             parse_optional(ps, &values);
-        } else if (n != 0 && !is_token(ps->p, n) && strncmp(ps->p, "...", 3) != 0) {
-            int16_t i = new_arg(ps, SYNTAX_STRING);
-            lower_name(arg_at(ps, i)->name, ps->p, n);
-            arg_at(ps, i)->type = type_of(arg_at(ps, i)->name);
-            append(ps, &values, i);
+        } else if (n != 0 && token_length(ps->p, n) == 0 && strncmp(ps->p, "...", 3) != 0) {
+            bool last = ps->p[n - 1] == ',';
+            append(ps, &values, new_value(ps, ps->p, n - last));
             ps->p += n;
+            if (last) {
+                break;
+            }
         } else {
             break;
         }
         skip_blanks(ps);
     }
-    int16_t i;
-    if (values.n == 0) {
-        i = new_arg(ps, SYNTAX_TOKEN);
-    } else {
-        i = as_one(ps, values);
-    }
-    memcpy(arg_at(ps, i)->token, token, sizeof token);
-    if (values.n == 0) {
-        lower_name(arg_at(ps, i)->name, token, strlen(token));
+    int16_t i = values.n == 0 ? new_arg(ps, SYNTAX_TOKEN) : as_one(ps, values);
+    (void)snprintf(arg_at(ps, i)->token, SYNTAX_NAME, "%.*s", (int)(token < 60 ? token : 60), word);
+    if (values.n == 0) { /* CH or CH:change */
+        bool named = token < len;
+        lower_name(arg_at(ps, i)->name, named ? word + token + 1 : word,
+                   named ? len - token - 1 : len);
     }
     append(ps, q, i);
-}
-
-/* LEFT|RIGHT without blanks or brackets is a choice too. Returns false if the text is not one. */
-static bool parse_bare_choice(struct parser *ps, struct seq *q)
-{
-    const char *p = ps->p;
-    size_t n = word_length(p);
-    if (n == 0 || p[n] != '|' || word_length(p + n + 1) == 0) {
-        return false;
-    }
-    struct seq all = {0};
-    while (ps->err == OK) {
-        n = word_length(ps->p);
-        int16_t i = new_arg(ps, SYNTAX_TOKEN);
-        lower_name(arg_at(ps, i)->name, ps->p, n);
-        if (is_token(ps->p, n)) {
-            (void)snprintf(arg_at(ps, i)->token, SYNTAX_NAME, "%.*s", (int)(n < 60 ? n : 60),
-                           ps->p);
-        } else { /* *|id */
-            arg_at(ps, i)->type = type_of(arg_at(ps, i)->name);
-        }
-        append(ps, &all, i);
-        ps->p += n;
-        if (*ps->p != '|') {
-            break;
-        }
-        ps->p++;
-    }
-    int16_t oneof = new_arg(ps, SYNTAX_ONEOF);
-    arg_at(ps, oneof)->first = all.first;
-    join_names(ps, oneof, "_or_");
-    append(ps, q, oneof);
-    return true;
 }
 
 static struct seq parse_seq(struct parser *ps, bool *dots)
@@ -332,15 +355,10 @@ static struct seq parse_seq(struct parser *ps, bool *dots)
         } else if (n == 3 && strncmp(ps->p, "...", 3) == 0) {
             *dots = true;
             ps->p += 3;
-        } else if (parse_bare_choice(ps, &q)) {
-            continue;
-        } else if (is_token(ps->p, n)) {
+        } else if (token_length(ps->p, n) != 0) {
             parse_token(ps, &q, n, dots);
         } else {
-            int16_t i = new_arg(ps, SYNTAX_STRING);
-            lower_name(arg_at(ps, i)->name, ps->p, n);
-            arg_at(ps, i)->type = type_of(arg_at(ps, i)->name);
-            append(ps, &q, i);
+            append(ps, &q, new_value(ps, ps->p, n));
             ps->p += n;
         }
     }
@@ -381,7 +399,7 @@ static void reply_arg(const struct syntax *s, const struct syntax_arg *a, int ke
                       struct resp_out *out)
 {
     size_t flags = (size_t)a->optional + a->multiple + a->multiple_token;
-    bool is_key = a->type == SYNTAX_KEY && key_specs > 0;
+    bool is_key = key_specs > 0 && (a->type == SYNTAX_KEY || a->key_spec >= 0);
     size_t fields = 2u + is_key + (a->token[0] != '\0') + (flags != 0) + (a->first >= 0);
     resp_map(out, fields);
     resp_bulk_str(out, "name");
@@ -390,8 +408,9 @@ static void reply_arg(const struct syntax *s, const struct syntax_arg *a, int ke
     resp_bulk_str(out, syntax_type_name(a->type));
     if (is_key) {
         resp_bulk_str(out, "key_spec_index");
-        resp_int(out, *key < key_specs ? *key : key_specs - 1);
-        (*key)++;
+        int spec = a->key_spec >= 0 ? a->key_spec : *key;
+        resp_int(out, spec < key_specs ? spec : key_specs - 1);
+        *key = spec + 1;
     }
     if (a->token[0] != '\0') {
         resp_bulk_str(out, "token");

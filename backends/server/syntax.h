@@ -12,7 +12,11 @@
  *
  * Words in capitals are tokens, others are names of values. [x] is optional, <a | b> a choice (so
  * is [a | b]), x [x ...] means once or more often, [x ...] not at all or more often. A token takes
- * the values that follow it, up to the next token. */
+ * the values that follow it, up to the next token, group or comma, or the group that follows it.
+ *
+ * Clients see the names: <unit: M | KM> names a choice, <data: key value> makes a block and names
+ * it ([data ...] repeats it), CH:change names a token, timeout(double) and pattern(pattern#1) say
+ * the type, and the key spec, where the name does not. */
 #define SYNTAX_MAX 96
 #define SYNTAX_NAME 64
 
@@ -33,6 +37,7 @@ struct syntax_arg {
     char token[SYNTAX_NAME]; /* "" if none */
     enum syntax_type type;
     bool optional, multiple, multiple_token;
+    int8_t key_spec;     /* -1: the next one, if a key */
     int16_t first, next; /* children, siblings: indexes; -1: none */
 };
 

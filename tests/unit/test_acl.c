@@ -173,6 +173,22 @@ static void key_patterns_rule_reads_and_writes_apart(void **state)
     assert_true(keys_ok("copy", "r:1", "w:1", NULL));
     assert_false(keys_ok("copy", "w:1", "r:1", NULL));
     assert_false(keys_ok("mget", "own:1", "else", NULL));
+    assert_true(keys_ok("sort", "r:1", "store", "w:1"));
+    assert_false(keys_ok("sort", "r:1", "store", "r:2"));
+    assert_false(keys_ok("sort", "r:1", "get", "r:*"));
+    assert_true(keys_ok("sort", "r:1", "get", "#"));
+    assert_true(keys_ok("bitfield", "r:1", "overflow", "sat"));
+    assert_false(keys_ok("bitfield", "r:1", "set", "u8"));
+}
+
+static void keys_made_of_elements_need_all_keys(void **state)
+{
+    (void)state;
+    assert_null(set_user("+@all %R~* ~own:*"));
+    assert_true(keys_ok("sort_ro", "own:1", "by", "w_*"));
+    assert_null(set_user("resetkeys ~own:*"));
+    assert_false(keys_ok("sort_ro", "own:1", "by", "w_*"));
+    assert_true(keys_ok("sort_ro", "own:1", "by", "nosort"));
 }
 
 static void all_keys_forbids_further_patterns(void **state)
@@ -278,8 +294,13 @@ static void key_specs_are_read_from_their_text(void **state)
     assert_int_equal(s[3].begin, KEYSPEC_BEGIN_UNKNOWN);
     assert_int_equal(keyspec_access(&s[0]), ACL_KEY_WRITE);
     assert_int_equal(keyspec_access(&s[1]), ACL_KEY_READ);
-    assert_int_equal(keyspec_of(s, 4, 1), 0);
-    assert_int_equal(keyspec_of(s, 4, 5), 1);
+    const struct span argv[] = {span_str("x"), span_str("a"),       span_str("b"),
+                                span_str("c"), span_str("streams"), span_str("d")};
+    struct keyspec first = keyspec_for(&cmd, s, 4, argv, 6, 1);
+    struct keyspec third = keyspec_for(&cmd, s, 4, argv, 6, 3);
+    struct keyspec after = keyspec_for(&cmd, s, 4, argv, 6, 5);
+    assert_true(keyspec_has(&first, "OW") && keyspec_has(&third, "access"));
+    assert_int_equal(after.begin, KEYSPEC_KEYWORD);
 }
 
 int main(void)
@@ -295,6 +316,7 @@ int main(void)
         T(later_rule_replaces_the_one_it_takes_back),
         T(bad_rules_change_nothing),
         T(key_patterns_rule_reads_and_writes_apart),
+        T(keys_made_of_elements_need_all_keys),
         T(all_keys_forbids_further_patterns),
         T(published_set_does_not_change),
         T(file_is_written_and_read_back),

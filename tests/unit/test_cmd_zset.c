@@ -70,7 +70,7 @@ static void keys_of_movable_commands_are_found(void **state)
     keys_are("zrangestore d s 0 1", "12");
     keys_are("georadius k 1 2 3 m", "1");
     keys_are("georadius k 1 2 3 m store d", "17");
-    keys_are("georadius k 1 2 3 m store d storedist e", "19");
+    keys_are("georadius k 1 2 3 m store d storedist e", "179");
     keys_are("georadius k 1 2 3 m withdist store", "1");
     keys_are("georadiusbymember k m 3 km storedist d", "16");
     keys_are("geosearchstore d s frommember a byradius 1 m", "12");

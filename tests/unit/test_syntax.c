@@ -79,12 +79,29 @@ static void choices(void **state)
     assert_tree("<host port | NO ONE>",
                 "host_port_or_no_one:oneof(host_port:block(host:string port:integer) "
                 "no_one:block(NO=no:pure-token ONE=one:pure-token))");
-    assert_tree("source LEFT|RIGHT timeout",
-                "source:key left_or_right:oneof(LEFT=left:pure-token RIGHT=right:pure-token) "
-                "timeout:integer");
-    assert_tree("[NX|XX]", "nx_or_xx:oneof?(NX=nx:pure-token XX=xx:pure-token)");
     assert_tree("[TYPE <NORMAL | PUBSUB>]",
                 "TYPE=normal_or_pubsub:oneof?(NORMAL=normal:pure-token PUBSUB=pubsub:pure-token)");
+}
+
+static void names_that_clients_see(void **state)
+{
+    (void)state;
+    assert_tree("source <where: LEFT | RIGHT> timeout(double)",
+                "source:key where:oneof(LEFT=left:pure-token RIGHT=right:pure-token) "
+                "timeout:double");
+    assert_tree("[CH:change] <id_or_auto: *:auto_id | id(string)>",
+                "CH=change:pure-token? id_or_auto:oneof(*=auto_id:pure-token id:string)");
+    assert_tree("<data: key value> [data ...]", "data:block*(key:key value:string)");
+    assert_tree("<parameter: parameter> [parameter ...]", "parameter:block*(parameter:string)");
+    assert_tree("STREAMS <streams: key [key ...] id(string) [id ...]>",
+                "STREAMS=streams:block(key:key* id:string*)");
+    assert_tree("BYBOX width, height [order: ASC | DESC]",
+                "BYBOX=width:double height:double "
+                "order:oneof?(ASC=asc:pure-token DESC=desc:pure-token)");
+    assert_tree("ip:port", "ip:port:string");
+    assert_int_equal(syntax_parse("GET pattern(pattern#1)", &tree), OK);
+    assert_int_equal(tree.args[tree.first].key_spec, 1);
+    assert_int_equal(syntax_parse("x(nothing)", &tree), ERR_SYNTAX);
 }
 
 static void unbalanced_text_is_refused(void **state)
@@ -136,6 +153,7 @@ int main(void)
         cmocka_unit_test(options_with_tokens),
         cmocka_unit_test(repetitions),
         cmocka_unit_test(choices),
+        cmocka_unit_test(names_that_clients_see),
         cmocka_unit_test(unbalanced_text_is_refused),
         cmocka_unit_test(every_row_has_a_syntax_that_parses),
         cmocka_unit_test(reply_is_one_whole_value),

@@ -6,68 +6,9 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import Cluster, Conn, Failed, RedisServer, arguments, check, run, say  # noqa: E402
+from replies import parse, split_line  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def split_line(line):
-    """redis-cli quoting: "..." with \\n \\r \\t \\a \\b \\xHH \\" \\\\, '...' with \\', bare words."""
-    args, i, n = [], 0, len(line)
-    while i < n:
-        if line[i].isspace():
-            i += 1
-            continue
-        word = bytearray()
-        quote = line[i] if line[i] in "\"'" else None
-        if quote:
-            i += 1
-            while i < n and line[i] != quote:
-                if quote == '"' and line[i] == "\\" and i + 1 < n:
-                    i += 1
-                    if line[i] == "x" and i + 2 < n:
-                        word += bytes([int(line[i + 1:i + 3], 16)])
-                        i += 2
-                    else:
-                        word += {"n": b"\n", "r": b"\r", "t": b"\t", "a": b"\a", "b": b"\b"}.get(line[i], line[i].encode())
-                elif quote == "'" and line[i] == "\\" and line[i + 1:i + 2] == "'":
-                    i += 1
-                    word += b"'"
-                else:
-                    word += line[i].encode()
-                i += 1
-            i += 1
-        else:
-            while i < n and not line[i].isspace():
-                word += line[i].encode()
-                i += 1
-        args.append(bytes(word))
-    return args
-
-
-def parse(raw):
-    """A reply as nested (kind, value), for comparisons that are not byte by byte."""
-    def one(at):
-        end = raw.index(b"\r\n", at)
-        kind, rest = raw[at:at + 1], raw[at + 1:end]
-        at = end + 2
-        if kind in b"$=!" and not rest.startswith(b"-"):
-            size = int(rest)
-            return (kind, raw[at:at + size]), at + size + 2
-        if kind in b"*~>" and not rest.startswith(b"-"):
-            items = []
-            for _ in range(int(rest)):
-                item, at = one(at)
-                items.append(item)
-            return (kind, items), at
-        if kind == b"%":
-            items = []
-            for _ in range(int(rest)):
-                k, at = one(at)
-                v, at = one(at)
-                items.append((k, v))
-            return (kind, items), at
-        return (kind, rest), at
-    return one(0)[0]
 
 
 def sorted_deep(value):
