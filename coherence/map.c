@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "coherence/mutant.h"
 #include "coherence/ts.h"
 #include "coherence/wire.h"
 #include "common/must.h"
@@ -218,14 +219,15 @@ static bool group_changed(const struct member_map *base, const struct member_map
 
 bool map_follows(const struct member_map *base, const struct member_map *next)
 {
-    if (next->version != base->version + 1 || next->next_id < base->next_id ||
+    bool id_twice = MUTANT(V4_ID_TWICE);
+    if (next->version != base->version + 1 || (next->next_id < base->next_id && !id_twice) ||
         !same_fixed_parts(base, next)) {
         return false;
     }
     for (unsigned i = 0; i < next->node_count; i++) {
         const struct map_node *n = &next->nodes[i];
         const struct map_node *was = map_by_id(base, n->id);
-        if (was == NULL ? n->id < base->next_id
+        if (was == NULL ? n->id < base->next_id && !id_twice
                         : !same_node(was, n) || (was->flags & ~n->flags) != 0) {
             return false;
         }

@@ -50,7 +50,7 @@ struct member_params {
     X(GRANT_REFUSED_RELEASED) X(RELEASED) X(WENT_SILENT) X(TOLD_NEWER_MAP)                         \
     /* acceptor: votes */                                                                          \
     X(PROMISED) X(ACCEPTED) X(REFUSED_BALLOT) X(REFUSED_LEASE) X(REFUSED_RESTARTED)                \
-    X(REFUSED_DISK) X(VOTE_OLD_VERSION) X(VOTE_BEHIND) X(LEARNED) X(LEARNED_OTHER)                 \
+    X(VOTE_OLD_VERSION) X(VOTE_BEHIND) X(LEARNED) X(LEARNED_OTHER)                 \
     X(PERSIST_FAILED) X(PERSIST_RECOVERED)                                                         \
     /* proposer */                                                                                 \
     X(BALLOT_STARTED) X(BALLOT_LOST) X(BALLOT_TIMEOUT) X(VALUE_RECOVERED) X(DECIDED) X(NO_NEED)    \

@@ -76,7 +76,34 @@
     X(G13_EARLY)                                                                                   \
     X(H14_GALENE_OVERTAKE)
 
-#define COH_MUTANT_TABLE(X) COH_HERMES_MUTANTS(X) COH_GALENE_MUTANTS(X)
+/* Of the membership cores. */
+#define COH_MEMBER_MUTANTS(X)                                                                      \
+    X(R1_ANY_NONCE)                                                                                \
+    X(R2_GRANT_AFTER_VOTE)                                                                         \
+    X(R2_GRANT_WHO_IS_OUT)                                                                         \
+    X(R3_FROM_ARRIVAL)                                                                             \
+    X(R3_MINORITY)                                                                                 \
+    X(R3_NO_MARGIN)                                                                                \
+    X(R4_NO_WAIT)                                                                                  \
+    X(R4_NOT_ON_DISK)                                                                              \
+    X(R4_VOTE_BELOW_PROMISE)                                                                       \
+    X(R4_FORGET_ACCEPTED)                                                                          \
+    X(R4_MINORITY_DECIDES)                                                                         \
+    X(R4_RELEASE_KEEPS_LEASE)                                                                      \
+    X(R5_NO_WAIT_AFTER_RESTART)                                                                    \
+    X(R5_VOTE_WITHOUT_DISK)                                                                        \
+    X(R5_NO_GRANT_WITHOUT_DISK)                                                                    \
+    X(V1_OLDER_MAP)                                                                                \
+    X(V4_STAYS_WHEN_OUT)                                                                           \
+    X(V4_ID_TWICE)                                                                                 \
+    X(V5_PROMOTE_EARLY)                                                                            \
+    X(L4_LEASE_NEVER_ENDS)                                                                         \
+    X(L5_NO_EXCLUSION)                                                                             \
+    X(L5_LAST_EXCLUDED)                                                                            \
+    X(V4_LATE_JOIN_COUNTS)                                                                         \
+    X(L8_NO_STALL_GUARD)
+
+#define COH_MUTANT_TABLE(X) COH_HERMES_MUTANTS(X) COH_GALENE_MUTANTS(X) COH_MEMBER_MUTANTS(X)
 
 enum coh_mutant {
     COH_NO_MUTANT,

@@ -393,8 +393,8 @@ static void nemesis_nodes(struct sim *s)
         s->nodes[x].slow_ns =
             s->nodes[x].slow_ns == 0 ? SIM_MS * (1 + sim_choose(s, SITE_NODE, 20)) : 0;
     }
-    if (sim_fault(s, SITE_CLOCK, s->faults.suspend,
-                  300)) { /* the machine slept: its clock counts that, nothing ran */
+    if (sim_fault(s, SITE_CLOCK, s->faults.suspend, 300) &&
+        (s->jump_nodes == 0 || x < s->jump_nodes)) { /* the machine slept: its clock counts that */
         sim_note(s, "clock of node %u jumps", x);
         clock_rebase(s, x, SIM_MS * (1 + sim_choose(s, SITE_CLOCK, 700)), s->nodes[x].rate_ppm);
     }

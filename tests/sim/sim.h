@@ -82,6 +82,9 @@ struct sim {
     uint64_t end_at;     /* end of the safety phase */
     unsigned node_count; /* all, fault_nodes of which, the first ones, crash and pause */
     unsigned fault_nodes;
+    /* clocks jump at these only, the first ones: a jump without time passing is no worse than a
+     * slow holder of a lease, but breaks any bound where promises are kept. 0: fault_nodes */
+    unsigned jump_nodes;
     struct sim_node nodes[SIM_NODES_MAX];
     bool cut[SIM_NODES_MAX][SIM_NODES_MAX];
     uint64_t last_arrival[SIM_NODES_MAX][SIM_NODES_MAX];

@@ -31,8 +31,9 @@
 #include "common/mem.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/world_hermes.h"
+#include "tests/sim/world_member.h"
 
-static const struct sim_world *const worlds[] = {&world_hermes};
+static const struct sim_world *const worlds[] = {&world_hermes, &world_member};
 
 struct options {
     const struct sim_world *world;

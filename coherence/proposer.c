@@ -1,0 +1,264 @@
+/* The proposer beside an acceptor: one ballot at a time, for the version after its acceptor's base.
+ *
+ *            something to do, its turn            majority promised
+ *   IDLE ------------------------------> PREPARING -----------------> PROPOSING --> decided: learn,
+ *    ^   <------------------------------     |                            |         tell everybody
+ *    |     no need, lost, timeout: back-off  +----------------------------+
+ *    +---------------------------------------------------------------------
+ *
+ * Something to do: plan_next wants a change, or a value that this acceptor accepted has been
+ * waiting for its outcome. A value that some acceptor of the majority has accepted already is
+ * proposed again instead of the own plan (that is Paxos), with BAR: its exclusions may concern
+ * somebody who renews at some acceptors and not at others, and who would otherwise keep the
+ * instance open for ever.
+ *
+ * Acceptors take turns: the i-th waits i steps before it begins, so they seldom compete; if they
+ * do, the larger ballot wins and the other backs off, longer each time, with jitter. Without a
+ * majority of acceptors in sight nothing is begun at all. */
+#include "coherence/acceptor_int.h"
+
+#include <string.h>
+
+#define BALLOT_INDEX_BITS 3u
+
+static uint64_t jitter(struct acceptor *a, uint64_t ns)
+{
+    a->rng ^= a->rng << 13;
+    a->rng ^= a->rng >> 7;
+    a->rng ^= a->rng << 17;
+    return a->rng % (ns + 1);
+}
+
+static bool majority_of(const struct acceptor *a, uint32_t mask)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < a->count; i++) {
+        count += mask >> i & 1;
+    }
+    return count >= (MUTANT(R4_MINORITY_DECIDES) ? 1 : acceptor_majority(a));
+}
+
+static bool majority_in_sight(const struct acceptor *a)
+{
+    uint32_t mask = UINT32_C(1) << a->index;
+    for (unsigned i = 0; i < a->count; i++) {
+        const struct peer_status *p = &a->peers[i];
+        mask |= p->heard && a->now - p->at <= 4 * a->params.renew_ns ? UINT32_C(1) << i : 0;
+    }
+    return majority_of(a, mask);
+}
+
+void proposer_stop(struct acceptor *a)
+{
+    a->p.phase = BALLOT_IDLE;
+    a->p.answered = 0;
+    a->p.best = 0;
+}
+
+static void give_up(struct acceptor *a, enum member_mark why)
+{
+    struct proposer *p = &a->p;
+    acceptor_mark(a, why, p->version, p->ballot);
+    proposer_stop(a);
+    uint64_t longest = 16 * a->params.renew_ns;
+    p->backoff_ns = p->backoff_ns == 0 ? a->params.renew_ns / 2 : 2 * p->backoff_ns;
+    p->backoff_ns = p->backoff_ns > longest ? longest : p->backoff_ns;
+    p->not_before = a->now + p->backoff_ns / 2 + jitter(a, p->backoff_ns);
+    p->wants = true;
+}
+
+static void send_prepare(struct acceptor *a)
+{
+    for (unsigned i = 0; i < a->count; i++) {
+        if ((a->p.answered >> i & 1) == 0) {
+            struct member_msg *m = acceptor_send(a, MEMBER_MSG_PREPARE, i);
+            m->version = a->p.version;
+            m->ballot = a->p.ballot;
+        }
+    }
+}
+
+static void send_accept(struct acceptor *a)
+{
+    for (unsigned i = 0; i < a->count; i++) {
+        if ((a->p.answered >> i & 1) == 0) {
+            struct member_msg *m = acceptor_send(a, MEMBER_MSG_ACCEPT, i);
+            m->ballot = a->p.ballot;
+            m->flags = a->p.bar ? MEMBER_FLAG_BAR : 0;
+            m->map = &a->p.value;
+        }
+    }
+}
+
+static uint64_t phase_ns(const struct acceptor *a)
+{
+    /* Whoever is barred has to run out first. */
+    return a->p.phase == BALLOT_PROPOSING && a->p.bar
+               ? 2 * a->params.renew_ns + 2 * acceptor_promise_ns(a)
+               : 2 * a->params.renew_ns;
+}
+
+static void enter(struct acceptor *a, enum ballot_phase phase)
+{
+    a->p.phase = phase;
+    a->p.answered = 0;
+    a->p.deadline = a->now + phase_ns(a);
+    a->p.resend_at = a->now + a->params.renew_ns / 2;
+}
+
+static void begin(struct acceptor *a)
+{
+    struct proposer *p = &a->p;
+    uint64_t seen = p->max_ballot > a->st.promised ? p->max_ballot : a->st.promised;
+    p->ballot = ((seen >> BALLOT_INDEX_BITS) + 1) << BALLOT_INDEX_BITS | a->index;
+    p->max_ballot = p->ballot;
+    p->version = a->st.base.version + 1;
+    p->best = 0;
+    p->bar = false;
+    p->wants = false;
+    acceptor_mark(a, MEMBER_MARK_BALLOT_STARTED, p->version, p->ballot);
+    enter(a, BALLOT_PREPARING);
+    send_prepare(a);
+}
+
+static bool unfinished(const struct acceptor *a)
+{
+    return a->st.accepted != 0 && a->now - a->accepted_at >= 3 * a->params.renew_ns;
+}
+
+void proposer_consider(struct acceptor *a)
+{
+    struct proposer *p = &a->p;
+    if (!a->look || p->phase != BALLOT_IDLE || a->persisting) {
+        return;
+    }
+    if (p->wants && a->now < p->not_before) {
+        return;
+    }
+    a->look = false;
+    bool bar = false;
+    if (!majority_in_sight(a) || (!unfinished(a) && !plan_next(a, &bar, false))) {
+        p->wants = false;
+        return;
+    }
+    if (!p->wants) { /* its turn */
+        p->wants = true;
+        p->not_before = a->now + a->index * (a->params.renew_ns / 2);
+        a->look = true;
+        if (a->now < p->not_before) {
+            return;
+        }
+    }
+    begin(a);
+}
+
+void proposer_timer(struct acceptor *a)
+{
+    struct proposer *p = &a->p;
+    if (p->phase == BALLOT_IDLE) {
+        a->look = a->look || (p->wants && a->now >= p->not_before) || unfinished(a);
+        return;
+    }
+    if (a->now >= p->deadline) {
+        give_up(a, MEMBER_MARK_BALLOT_TIMEOUT);
+        a->look = true;
+        return;
+    }
+    if (a->now >= p->resend_at) {
+        p->resend_at = a->now + a->params.renew_ns / 2;
+        if (p->phase == BALLOT_PREPARING) {
+            send_prepare(a);
+        } else {
+            send_accept(a);
+        }
+    }
+}
+
+uint64_t proposer_deadline(const struct acceptor *a)
+{
+    const struct proposer *p = &a->p;
+    if (p->phase != BALLOT_IDLE) {
+        return p->deadline < p->resend_at ? p->deadline : p->resend_at;
+    }
+    return p->wants ? p->not_before : UINT64_MAX;
+}
+
+static bool mine(const struct acceptor *a, const struct member_msg *m, enum ballot_phase phase)
+{
+    return a->p.phase == phase && m->ballot == a->p.ballot && m->version == a->p.version;
+}
+
+static void propose(struct acceptor *a)
+{
+    struct proposer *p = &a->p;
+    if (p->best != 0) {
+        acceptor_mark(a, MEMBER_MARK_VALUE_RECOVERED, p->version, p->best);
+        p->bar = true;
+    } else if (plan_next(a, &p->bar, true)) {
+        p->value = a->plan;
+    } else {
+        acceptor_mark(a, MEMBER_MARK_NO_NEED, p->version, p->ballot);
+        proposer_stop(a);
+        return;
+    }
+    enter(a, BALLOT_PROPOSING);
+    send_accept(a);
+}
+
+void acceptor_on_promise(struct acceptor *a, const struct member_msg *m)
+{
+    struct proposer *p = &a->p;
+    if (!mine(a, m, BALLOT_PREPARING)) {
+        return;
+    }
+    if (m->accepted != 0 && !map_follows(&a->st.base, m->map)) {
+        acceptor_mark(a, MEMBER_MARK_IMPOSSIBLE, m->version, m->accepted);
+        return;
+    }
+    p->answered |= UINT32_C(1) << m->sender;
+    if (m->accepted > p->best) {
+        p->best = m->accepted;
+        p->value = *m->map;
+    }
+    if (majority_of(a, p->answered)) {
+        propose(a);
+    }
+}
+
+void acceptor_on_accepted(struct acceptor *a, const struct member_msg *m)
+{
+    struct proposer *p = &a->p;
+    if (!mine(a, m, BALLOT_PROPOSING)) {
+        return;
+    }
+    p->answered |= UINT32_C(1) << m->sender;
+    if (!majority_of(a, p->answered)) {
+        return;
+    }
+    acceptor_mark(a, MEMBER_MARK_DECIDED, p->version, p->ballot);
+    for (unsigned i = 0; i < a->count; i++) {
+        if (i != a->index) {
+            acceptor_send(a, MEMBER_MSG_MAP, i);
+        }
+    }
+    acceptor_learn(a, &p->value);
+}
+
+void acceptor_on_refused(struct acceptor *a, const struct member_msg *m)
+{
+    struct proposer *p = &a->p;
+    p->max_ballot = m->version == a->st.base.version + 1 && m->accepted > p->max_ballot
+                        ? m->accepted
+                        : p->max_ballot;
+    if (p->phase == BALLOT_IDLE || m->ballot != p->ballot || m->version != p->version) {
+        return;
+    }
+    if (m->accepted > p->ballot) {
+        give_up(a, MEMBER_MARK_BALLOT_LOST);
+        return;
+    }
+    uint64_t at = a->now + m->wait_ns; /* again when the promises there have run out */
+    if (m->wait_ns != 0 && at < p->resend_at) {
+        p->resend_at = at;
+    }
+}
