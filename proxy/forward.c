@@ -7,6 +7,7 @@
 #include "common/must.h"
 #include "common/num.h"
 #include "common/slot.h"
+#include "proxy/hotkeys.h"
 #include "proxy/lane.h"
 
 #define TRIES_MAX 5
@@ -354,6 +355,14 @@ void forward_done(struct shard_req *r, enum shard_result result, struct span byt
     }
 }
 
+/* OBJECT FREQ: the node's reply, and what this proxy knows of the key. */
+static void answer_freq(struct call *k, struct span bytes, struct span request)
+{
+    struct buf scratch = {0};
+    call_answer(k, hotkeys_freq(k->pw, bytes, request, &scratch), request);
+    buf_free(&scratch);
+}
+
 void forward_answer(struct call *k, enum shard_result result, struct span bytes,
                     struct span request)
 {
@@ -361,6 +370,10 @@ void forward_answer(struct call *k, enum shard_result result, struct span bytes,
         if (__builtin_expect(k->g != NULL, 0)) {
             gather_part(k, bytes);
         } else if (__builtin_expect(bytes.len != 0, 1)) {
+            if (__builtin_expect(k->count != NULL && k->count->cmd == k->pw->freq_row, 0)) {
+                answer_freq(k, bytes, request);
+                return;
+            }
             call_answer(k, bytes, request);
         } else {
             call_fail(k, SPAN_LIT("ERR the node sent an empty reply"), request);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "common/num.h"
+#include "proxy/finder.h"
 #include "proxy/gather.h"
 #include "proxy/lane.h"
 
@@ -29,6 +30,12 @@ enum own {
     OWN_LOSSES,
     OWN_RETRIES,
     OWN_AWAY,
+    OWN_HOT_SAMPLES,
+    OWN_HOT_FOLLOWED,
+    OWN_HOT_TOO_LONG,
+    OWN_HOT_EPOCHS,
+    OWN_HOT_LOST,
+    OWN_HOT_INTERVAL,
     OWN_COUNT
 };
 
@@ -148,6 +155,17 @@ static void add_node_counts(struct info_sum *sum)
 
 /* ---- what this proxy knows ---- */
 
+static void finder_info(const struct finder *f, uint64_t *own)
+{
+    own[OWN_HOT_SAMPLES] += f->counts.samples;
+    own[OWN_HOT_FOLLOWED] += sketch_count(f->seen);
+    own[OWN_HOT_TOO_LONG] += f->counts.too_long;
+    own[OWN_HOT_EPOCHS] += f->counts.epochs;
+    own[OWN_HOT_LOST] += f->counts.lost;
+    uint64_t interval = f->sampler.interval;
+    own[OWN_HOT_INTERVAL] = interval > own[OWN_HOT_INTERVAL] ? interval : own[OWN_HOT_INTERVAL];
+}
+
 void proxy_info_add(struct worker *w, struct info_sum *sum)
 {
     const struct proxy_worker *pw = w->data;
@@ -168,6 +186,7 @@ void proxy_info_add(struct worker *w, struct info_sum *sum)
     own[OWN_RETRIES] += s->retries;
     uint64_t away = lanes_away(pw); /* of the worker that misses most */
     own[OWN_AWAY] = away > own[OWN_AWAY] ? away : own[OWN_AWAY];
+    finder_info(pw->finder, own);
     own[OWN_OPEN] += s->open_calls;
     own[OWN_HOLDS] += s->open_holds;
     for (unsigned i = 0; i < shard_endpoint_count(pw->pool); i++) {
@@ -220,6 +239,20 @@ void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_ou
         info_field(o, "proxy_node_latency_usec_avg", "%.1f",
                    replies == 0 ? 0.0 : (double)own[OWN_LATENCY_NS] / 1000.0 / (double)replies);
         info_field(o, "proxy_partitions", "%u", pw->route->partitions);
+    }
+    if (info_section(o, "Hotkeys")) {
+        static const struct {
+            const char *name;
+            enum own at;
+        } fields[] = {
+            {"hotkeys_samples", OWN_HOT_SAMPLES},   {"hotkeys_sample_interval", OWN_HOT_INTERVAL},
+            {"hotkeys_followed", OWN_HOT_FOLLOWED}, {"hotkeys_too_long", OWN_HOT_TOO_LONG},
+            {"hotkeys_epochs", OWN_HOT_EPOCHS},     {"hotkeys_exports_lost", OWN_HOT_LOST},
+        };
+        info_field(o, "hotkeys_tracking", "%d", pw->set->hot_tracking);
+        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+            info_field(o, fields[i].name, "%llu", (unsigned long long)own[fields[i].at]);
+        }
     }
     if (info_section(o, "Nodes")) { /* of the worker that was asked */
         for (unsigned i = 0; i < shard_endpoint_count(pw->pool); i++) {

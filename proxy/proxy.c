@@ -4,7 +4,9 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
+#include "proxy/finder.h"
 #include "proxy/gather.h"
+#include "proxy/hotkeys.h"
 #include "proxy/lane.h"
 #include "proxy/resolve.h"
 
@@ -108,6 +110,7 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
             break;
         }
         c->admitted = false;
+        finder_see(c->pw->finder, a.cmd, q->argv, (int)q->argc, s->db);
     }
     if (c->head == NULL) {
         session_flushed(s);
@@ -146,6 +149,9 @@ static enum session_result local(struct session *s, const struct admitted *a,
                                  const struct span *argv, int argc, struct resp_out *out,
                                  uint64_t token)
 {
+    if (hotkeys_is(a->cmd)) {
+        return hotkeys_command(client_of(s), a, argv, argc, out, token);
+    }
     return cluster_command(client_of(s), a, argv, argc, out, token);
 }
 
@@ -211,6 +217,8 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     pw->partition_part = mem_zalloc(n * sizeof *pw->partition_part);
     pw->partition_slot = mem_zalloc(n * sizeof *pw->partition_slot);
     lanes_start(pw); /* connects: be ready before the first client is */
+    pw->finder = finder_start(pw);
+    pw->freq_row = cmd_find(SPAN_LIT("object|freq"));
     pw->report = report_start(pw);
     if (w->index == 0) {
         pw->resolver = resolver_start(w->server, server_data(w->server), false);
@@ -225,6 +233,7 @@ static void worker_stop(struct worker *w)
         return;
     }
     report_stop(pw->report);
+    finder_stop(pw->finder);
     resolver_stop(pw->resolver);
     shard_pool_free(pw->pool);
     if (pw->route->map != NULL) {
@@ -251,6 +260,7 @@ static void configured(struct worker *w)
     pw->set = w->settings;
     struct shard_options o = shard_options_of(pw->set);
     shard_pool_options(pw->pool, &o);
+    finder_configured(pw->finder);
 }
 
 static void reset_stats(struct worker *w)

@@ -26,6 +26,7 @@ struct call;
 struct gather;
 struct resolver;
 struct report;
+struct finder;
 struct lane;
 struct lanes;
 
@@ -122,8 +123,10 @@ struct proxy_worker {
     struct route *route;
     struct shard_pool *pool;
     struct report *report;
-    struct resolver *resolver; /* worker 0 only, and only if nodes have names */
-    struct call_chunk *chunks; /* of calls */
+    struct finder *finder;      /* of hot keys */
+    const struct cmd *freq_row; /* OBJECT FREQ, whose replies are looked at */
+    struct resolver *resolver;  /* worker 0 only, and only if nodes have names */
+    struct call_chunk *chunks;  /* of calls */
     struct call *free_calls;
     struct hold *free_holds;
     struct gather *free_gathers;

@@ -1,6 +1,8 @@
 /* The options of halcyon-proxy beyond those that both daemons have. */
 #include "proxy/settings.h"
 
+#include "proxy/hot_rules.h"
+
 static enum err check_proxies(const char *value, struct errmsg *why)
 {
     struct cfg_strings w;
@@ -103,5 +105,42 @@ const struct cfg_option proxy_options[] = {
      .section = "Nodes",
      .help = "Bytes of open requests on one connection to a node, beyond which no further requests "
              "are read from the clients that want to reach it."},
+    {.name = "hot-tracking",
+     .type = CFG_BOOL,
+     .flags = CFG_RUNTIME,
+     .offset = AT(hot_tracking),
+     .def = "yes",
+     .section = "Hot keys",
+     .help =
+         "Whether the proxy looks for the keys used most, by sampling requests. HOTKEYS, OBJECT "
+         "FREQ and the choice of what is cached need it."},
+    {.name = "hot-pin",
+     .type = CFG_WORDS,
+     .flags = CFG_RUNTIME,
+     .offset = AT(hot_pin),
+     .def = "",
+     .min = 0,
+     .max = 1000,
+     .section = "Hot keys",
+     .help = "Patterns (as in KEYS) of keys that are cached as soon as they are used, and kept, "
+             "whatever their reads and writes."},
+    {.name = "hot-deny",
+     .type = CFG_WORDS,
+     .flags = CFG_RUNTIME,
+     .offset = AT(hot_deny),
+     .def = "",
+     .min = 0,
+     .max = 1000,
+     .section = "Hot keys",
+     .help = "Patterns of keys that are never cached; stronger than hot-pin."},
+    {.name = "hot-prefix",
+     .type = CFG_LINES,
+     .flags = CFG_RUNTIME,
+     .offset = AT(hot_prefix),
+     .def = "",
+     .section = "Hot keys",
+     .help = "A prefix of keys and what becomes of them: cache (the default), observe (counted and "
+             "shown, never cached), off (not even counted). The longest prefix that fits counts.",
+     .check = hot_rules_check},
 };
 const size_t proxy_option_count = sizeof proxy_options / sizeof proxy_options[0];

@@ -1,6 +1,7 @@
 #ifndef PROXY_SETTINGS_H
 #define PROXY_SETTINGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,8 @@ struct proxy_settings {
     char *announce_ip;
     int64_t announce_port;
     char *node_user, *node_password;
+    bool hot_tracking;
+    struct cfg_strings hot_pin, hot_deny, hot_prefix;
     int64_t backend_timeout_ms, connect_timeout_ms, retry_max_ms;
     uint64_t link_bytes_max;
 };

@@ -1,0 +1,145 @@
+"""Finding hot keys: what HOTKEYS, OBJECT FREQ and INFO say of a load, and what the options make of it."""
+import os
+import re
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import Cluster, Conn, arguments, check, encode, run, say, wait_for  # noqa: E402
+
+
+def ask(conn, *args):
+    """A reply as Python values, RESP2."""
+    conn.send(encode(*args))
+    return value(conn)
+
+
+def value(conn):
+    line = conn._line()
+    kind, rest = line[:1], line[1:]
+    if kind == b"*":
+        return [value(conn) for _ in range(int(rest))]
+    if kind == b"$":
+        return None if rest == b"-1" else conn._exact(int(rest) + 2)[:-2]
+    return int(rest) if kind == b":" else line
+
+
+def entries(conn, *args):
+    """HOTKEYS GET or TOP: key -> fields."""
+    out = {}
+    for e in ask(conn, "HOTKEYS", *args):
+        fields = dict(zip(e[::2], e[1::2]))
+        out[fields[b"key"], fields[b"db"]] = fields
+    return out
+
+
+def load(conn, seconds, *commands):
+    """Runs the commands over and over."""
+    data = b"".join(encode(*c) for c in commands) * 20
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        conn.send(data)
+        for _ in range(20 * len(commands)):
+            conn.reply()
+
+
+def test_what_is_used_is_seen(cluster):
+    a, b, look = Conn(cluster.ports()[0]), Conn(cluster.ports()[0]), Conn(cluster.ports()[0])
+    check(a.command("SELECT", 3) == b"+OK\r\n", "SELECT")
+    b.command("SET", "read", 1)
+    a.command("SET", "elsewhere", 1)
+    for _ in range(3):  # until an epoch was full of it
+        load(b, 0.5, ("GET", "read"), ("GET", "read"), ("GET", "read"), ("SET", "written", 1), ("LLEN", "list"))
+        load(a, 0.3, ("GET", "elsewhere"))
+        seen = entries(look, "TOP")
+        if len(seen) >= 4:
+            break
+    for key, field in (((b"read", 0), b"reads"), ((b"written", 0), b"writes"), ((b"list", 0), b"others"), ((b"elsewhere", 3), b"reads")):
+        check(key in seen, key, "is not seen:", seen)
+        others = [n for n in (b"reads", b"writes", b"others") if n != field]
+        check(seen[key][field] > 0 and all(seen[key][n] <= 2 for n in others), key, seen[key])  # they were SET once
+        check(seen[key][b"qps"] >= seen[key][field], key, seen[key])
+    check(seen[b"read", 0][b"reads"] > 2 * seen[b"written", 0][b"writes"], "three times as often:", seen)
+    get = entries(look, "GET", "COUNT", 1)
+    check(list(get) == [(b"read", 0)] and sorted(get[b"read", 0]) == [b"db", b"key", b"qps"], "GET COUNT 1:", get)
+
+
+def test_frequency(cluster):
+    c = Conn(cluster.port)
+    c.command("SET", "often", 1)
+    c.command("SET", "once", 1)
+    load(c, 0.5, ("GET", "often"))
+    often, once = ask(c, "OBJECT", "FREQ", "often"), ask(c, "OBJECT", "FREQ", "once")
+    check(40 < often <= 255, "OBJECT FREQ of a key in use:", often)
+    check(0 <= once < often - 20, "OBJECT FREQ of a key hardly used:", once, "and of one in use:", often)
+    check(ask(c, "OBJECT", "FREQ", "nowhere") is None, "OBJECT FREQ of no key")
+    p = subprocess.run(["redis-cli", "-p", str(cluster.port), "--hotkeys"], capture_output=True, text=True, timeout=60, check=False)
+    check(p.returncode == 0, "redis-cli --hotkeys:", p.stdout, p.stderr)
+    check('keyname: "often"' in p.stdout, "redis-cli --hotkeys:", p.stdout)
+
+
+def test_pipelined_frequency(cluster):
+    """Its reply is made here: it must still keep its place."""
+    c = Conn(cluster.port)
+    c.command("SET", "{k}a", "va")
+    c.send(encode("GET", "{k}a") + encode("OBJECT", "FREQ", "{k}a") + encode("GET", "{k}a") + encode("OBJECT", "FREQ", "{k}none") + encode("PING"))
+    replies = [c.reply() for _ in range(5)]
+    check(replies[0] == replies[2] == b"$2\r\nva\r\n" and replies[4] == b"+PONG\r\n", "order:", replies)
+    check(replies[1][:1] == b":" and replies[3] == b"$-1\r\n", "frequencies:", replies)
+
+
+def test_words(cluster):
+    c = Conn(cluster.port)
+    check(c.command("HOTKEYS", "GET", "COUNT", 0) == b"-ERR COUNT must be between 1 and 1024\r\n", "COUNT 0")
+    check(c.command("HOTKEYS", "GET", "COUNTER", 1) == b"-ERR syntax error\r\n", "syntax")
+    check(b"unknown subcommand" in c.command("HOTKEYS", "FOO"), "unknown")
+    check(c.command("HOTKEYS", "HELP").startswith(b"*"), "HELP")
+    check(c.command("HELLO", 3).startswith(b"%"), "HELLO 3")
+    load(c, 0.2, ("GET", "x"))
+    wait_for(lambda: c.command("HOTKEYS", "GET", "COUNT", 1).startswith(b"*1\r\n%3\r\n$3\r\nkey\r\n"), 5, "a map")
+
+
+def test_reset_and_tracking_off(cluster):
+    c = Conn(cluster.port)
+    load(c, 1.2, ("GET", "x"))
+    check(entries(c, "GET"), "nothing is seen")
+    check(c.command("HOTKEYS", "RESET") == b"+OK\r\n", "RESET")
+    check(not entries(c, "GET"), "RESET forgets nothing")
+    check(c.command("CONFIG", "SET", "hot-tracking", "no") == b"+OK\r\n", "CONFIG SET")
+    load(c, 0.3, ("GET", "x"))
+    check(c.command("HOTKEYS", "GET") == b"-ERR Hotkey detection is disabled\r\n", "GET while off")
+    check(ask(c, "OBJECT", "FREQ", "read") == 0, "OBJECT FREQ while off")
+    check(c.command("CONFIG", "SET", "hot-tracking", "yes") == b"+OK\r\n", "CONFIG SET")
+    check(not entries(c, "GET"), "something was counted meanwhile")
+
+
+def test_prefixes(cluster):
+    c = Conn(cluster.port)
+    check(c.command("CONFIG", "SET", "hot-prefix", "off: off") == b"+OK\r\n", "CONFIG SET")
+    check(c.command("CONFIG", "SET", "hot-prefix", "off: maybe").startswith(b"-ERR CONFIG SET failed"), "a mode that is none")
+    load(c, 1.2, ("GET", "off:1"), ("GET", "on:1"))
+    seen = entries(c, "GET")
+    check((b"on:1", 0) in seen and (b"off:1", 0) not in seen, seen)
+    check(c.command("CONFIG", "SET", "hot-prefix", "") == b"+OK\r\n", "CONFIG SET")
+
+
+def test_info(cluster):
+    text = Conn(cluster.port).command("INFO", "hotkeys").decode()
+    fields = dict(re.findall(r"(hotkeys_\w+):(\d+)", text))
+    check(int(fields["hotkeys_samples"]) > 0 and fields["hotkeys_tracking"] == "1", text)
+    check(int(fields["hotkeys_sample_interval"]) >= 1 and int(fields["hotkeys_exports_lost"]) == 0, text)
+
+
+def main():
+    options = arguments()
+    for workers in (1, 2):
+        with Cluster(options.build, proxies=2, shards=2, replicas=1, workers=workers) as cluster:
+            for test in (test_what_is_used_is_seen, test_frequency, test_pipelined_frequency, test_words, test_reset_and_tracking_off, test_prefixes,
+                         test_info):
+                say(test.__name__, "workers:", workers)
+                test(cluster)
+            check(not [line for line in cluster.outputs().splitlines() if "ERROR" in line], cluster.outputs())
+
+
+run(main)
