@@ -284,6 +284,7 @@ int node_main(int argc, char **argv)
     /* The counts are known to the linker only, so the tables are put together here. */
     const struct cfg_table tables[] = {
         {cluster_options, cluster_option_count, offsetof(struct node_settings, cluster)},
+        {peer_options, peer_option_count, offsetof(struct node_settings, peer)},
         {node_options, node_option_count, 0},
     };
     const struct server_ops ops = {

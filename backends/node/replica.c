@@ -256,14 +256,7 @@ static enum err open_transport(struct replica *r, struct errmsg *why)
     const struct node *node = r->nw->node;
     const struct cluster_map *map = r->nw->map;
     const struct node_settings *set = r->nw->w->settings;
-    enum transport_kind kind = TRANSPORT_TCP;
-    enum err e = transport_choose((enum transport_kind)set->transport, node->self->host,
-                                  set->rdma_device, &kind, why);
-    if (e != OK) {
-        return e;
-    }
     struct transport_options o = {
-        .kind = kind,
         .loop = r->nw->w->loop,
         .self = {.cluster = set->cluster_name,
                  .group = map->shards[node->self->shard].name,
@@ -273,13 +266,9 @@ static enum err open_transport(struct replica *r, struct errmsg *why)
         .host = node->self->host,
         .port = (uint16_t)(node->self->port + set->peer_port_offset + (int64_t)r->nw->w->index),
         .events = &events,
-        .arg = r,
-        .device = set->rdma_device, /* the transport copies it */
-        .slab_bytes = (uint32_t)set->rdma_slab_bytes,
-        .data_credits = (uint16_t)set->rdma_data_credits,
-        .ack_credits = (uint16_t)set->rdma_ack_credits,
-        .busy_poll_us = (uint32_t)set->rdma_busy_poll_us};
-    return transport_new(&o, &r->transport, why);
+        .arg = r};
+    enum err e = peer_settings_apply(&set->peer, node->self->host, &o, why);
+    return e == OK ? transport_new(&o, &r->transport, why) : e;
 }
 
 enum err replica_start(struct node_worker *nw, struct errmsg *why)

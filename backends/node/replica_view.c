@@ -22,6 +22,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "rdma/viewspec.h"
 
 #define BOOT_BYTES 17u
 
@@ -170,72 +171,9 @@ enum err replica_view_start(struct replica *r, struct errmsg *why)
 
 /* ---- injected ---- */
 
-struct parsed_view {
-    struct view view;
-    uint32_t self;
-    bool founder;
-    uint32_t members[VIEW_NODES_MAX], learners[VIEW_NODES_MAX];
-    unsigned member_count, learner_count;
-    struct transport_peer peers[2 * VIEW_NODES_MAX];
-    char hosts[2 * VIEW_NODES_MAX][CLUSTER_HOST_MAX];
-    unsigned peer_count;
-};
-
-/* id@host:port */
-static bool parse_node(struct span s, struct parsed_view *p, bool learner)
-{
-    const char *at = s.len != 0 ? memchr(s.p, '@', s.len) : NULL;
-    const char *colon = at != NULL ? memrchr(at, ':', s.len - (size_t)(at - s.p)) : NULL;
-    unsigned *count = learner ? &p->learner_count : &p->member_count;
-    if (colon == NULL || *count == VIEW_NODES_MAX) {
-        return false;
-    }
-    int64_t id = 0;
-    int64_t port = 0;
-    size_t host_len = (size_t)(colon - at - 1);
-    if (!num_parse_i64(span_of(s.p, (size_t)(at - s.p)), &id) || id < 1 || id > TS_ID_MAX ||
-        host_len == 0 || host_len >= CLUSTER_HOST_MAX ||
-        !num_parse_i64(span_of(colon + 1, s.len - (size_t)(colon + 1 - s.p)), &port) || port < 1 ||
-        port > 65535) {
-        return false;
-    }
-    (learner ? p->learners : p->members)[(*count)++] = (uint32_t)id;
-    memcpy(p->hosts[p->peer_count], at + 1, host_len);
-    p->hosts[p->peer_count][host_len] = '\0';
-    p->peers[p->peer_count] =
-        (struct transport_peer){(uint32_t)id, p->hosts[p->peer_count], (uint16_t)port};
-    p->peer_count++;
-    return true;
-}
-
-static bool parse_view(const struct span *argv, int argc, struct parsed_view *p)
-{
-    int64_t epoch = 0;
-    int64_t self = 0;
-    bool learner = false;
-    memset(p, 0, sizeof *p);
-    if (argc < 7 || !num_parse_i64(argv[2], &epoch) || epoch < 1 || !span_is(argv[3], "self") ||
-        !num_parse_i64(argv[4], &self) || self < 1 || self > TS_ID_MAX ||
-        !span_is(argv[5], "members")) {
-        return false;
-    }
-    for (int i = 6; i < argc; i++) {
-        if (span_is(argv[i], "learners")) {
-            learner = true;
-        } else if (span_is(argv[i], "founder")) {
-            p->founder = true;
-        } else if (!parse_node(argv[i], p, learner)) {
-            return false;
-        }
-    }
-    p->self = (uint32_t)self;
-    return view_make(&p->view, (uint64_t)epoch, p->members, p->member_count, p->learners,
-                     p->learner_count);
-}
-
 /* Removed members' connections are destroyed before the view is installed, so before the first ACK
  * of its epoch (RELIABILITY F4). */
-static void set_peers(struct replica *r, const struct parsed_view *p)
+static void set_peers(struct replica *r, const struct view_spec *p)
 {
     for (unsigned i = 0; i < r->peer_count; i++) {
         if (view_index(&p->view, r->peers[i].id) < 0) {
@@ -257,10 +195,9 @@ static void set_peers(struct replica *r, const struct parsed_view *p)
 
 static void command_view(struct replica *r, const struct span *argv, int argc, struct resp_out *out)
 {
-    struct parsed_view p;
-    if (!parse_view(argv, argc, &p)) {
-        resp_error(out, "ERR HALCYON VIEW takes: epoch SELF id MEMBERS id@host:port ... [LEARNERS "
-                        "id@host:port ...] [FOUNDER]");
+    struct view_spec p;
+    if (!view_spec_parse(argv, argc, &p)) {
+        resp_error(out, VIEW_SPEC_USAGE);
         return;
     }
     if (r->core != NULL && p.self != r->id) {

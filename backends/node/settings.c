@@ -2,7 +2,6 @@
 #include "backends/node/settings.h"
 
 #include "backends/store/store.h"
-#include "rdma/transport.h"
 
 static const struct cfg_enum policies[] = {{"volatile-lru", EVICT_VOLATILE_LRU},
                                            {"volatile-lfu", EVICT_VOLATILE_LFU},
@@ -14,8 +13,6 @@ static const struct cfg_enum policies[] = {{"volatile-lru", EVICT_VOLATILE_LRU},
                                            {"noeviction", EVICT_NOEVICTION},
                                            {NULL, 0}};
 
-static const struct cfg_enum transports[] = {
-    {"auto", TRANSPORT_AUTO}, {"rdma", TRANSPORT_RDMA}, {"tcp", TRANSPORT_TCP}, {NULL, 0}};
 static const struct cfg_enum memberships[] = {
     {"static", NODE_MEMBERSHIP_STATIC}, {"injected", NODE_MEMBERSHIP_INJECTED}, {NULL, 0}};
 
@@ -53,55 +50,6 @@ const struct cfg_option node_options[] = {
      .section = "Cluster",
      .help = "Replicas of a shard talk to each other on a worker's port plus this; the same on "
              "all nodes."},
-    {.name = "transport",
-     .type = CFG_ENUM,
-     .offset = AT(transport),
-     .def = "tcp",
-     .values = transports,
-     .section = "Cluster",
-     .help = "How replicas of a shard talk to each other; auto: RDMA where a device carries the "
-             "node's address. All nodes of a shard must use the same."},
-    {.name = "rdma-device",
-     .type = CFG_STRING,
-     .offset = AT(rdma_device),
-     .def = "",
-     .min = 0,
-     .max = 63,
-     .section = "Cluster",
-     .help = "The RDMA device that must carry the node's address; empty: whichever carries it."},
-    {.name = "rdma-slab-bytes",
-     .type = CFG_MEMORY,
-     .offset = AT(rdma_slab_bytes),
-     .def = "0",
-     .max = 1 << 20,
-     .section = "Cluster",
-     .help = "Bytes of one send or receive over RDMA, 256 or more; longer messages are cut. "
-             "0: 16 KiB."},
-    {.name = "rdma-data-credits",
-     .type = CFG_INT,
-     .offset = AT(rdma_data_credits),
-     .def = "0",
-     .min = 0,
-     .max = 2048,
-     .section = "Cluster",
-     .help = "Sends that each peer may have under way over RDMA, at least 2; 0: 64."},
-    {.name = "rdma-ack-credits",
-     .type = CFG_INT,
-     .offset = AT(rdma_ack_credits),
-     .def = "0",
-     .min = 0,
-     .max = 2048,
-     .section = "Cluster",
-     .help = "Sends kept for acknowledgements when those are used up, at least 2; 0: 16."},
-    {.name = "rdma-busy-poll-us",
-     .type = CFG_INT,
-     .offset = AT(rdma_busy_poll_us),
-     .def = "0",
-     .min = 0,
-     .max = 1000000,
-     .section = "Cluster",
-     .help = "Microseconds for which a worker polls for completions over RDMA before it sleeps; "
-             "0: it does not."},
     {.name = "membership",
      .type = CFG_ENUM,
      .offset = AT(membership),

@@ -6,6 +6,7 @@
 
 #include "backends/server/settings.h"
 #include "common/clustermap.h"
+#include "rdma/settings.h"
 
 enum node_membership { NODE_MEMBERSHIP_STATIC, NODE_MEMBERSHIP_INJECTED }; /* replica_view.c */
 
@@ -19,13 +20,9 @@ struct node_settings {
     char *cluster_name;
     int64_t peer_port_offset, incarnation_id;
     uint64_t transfer_rate; /* bytes per second */
-    int transport;          /* enum transport_kind */
     int membership;         /* enum node_membership */
     int maxmemory_policy;   /* enum evict_policy */
-    /* of the RDMA transport; "" and 0: its own default (rdma/transport.h) */
-    char *rdma_device;
-    uint64_t rdma_slab_bytes;
-    int64_t rdma_data_credits, rdma_ack_credits, rdma_busy_poll_us;
+    struct peer_settings peer;
     int64_t lfu_log_factor, lfu_decay_time;
     int64_t hz, expire_effort;
     /* forms of collections (backends/cmd/config.h) */

@@ -117,7 +117,7 @@ static void on_flush(struct loop_task *task)
         (struct shard_link *)(void *)((char *)task - offsetof(struct shard_link, flush));
     obj_check(l, LINK_MAGIC);
     if (l->state == LINK_UP && !push(l)) {
-        link_lost(l, "the connection to the node broke", true);
+        shard_link_lost(l, "the connection to the node broke", true);
     }
 }
 
@@ -232,7 +232,7 @@ static void attempt_failed(struct shard_link *l, const char *reason)
     fail_all(l, l->reason);
 }
 
-void link_lost(struct shard_link *l, const char *reason, bool retry)
+void shard_link_lost(struct shard_link *l, const char *reason, bool retry)
 {
     static struct log_limit limit;
     must(!l->delivering);
@@ -349,14 +349,14 @@ static void read_ready(struct shard_link *l)
             l->ep->stats.bytes_in += (uint64_t)n;
         }
         if (n == 0) {
-            link_lost(l, "the node closed the connection", true);
+            shard_link_lost(l, "the node closed the connection", true);
             return;
         }
         if (n < 0 || (!fed && !link_feed(l, p->scratch, (size_t)n))) {
             bool protocol = n > 0 || errno == EPROTO;
-            link_lost(l,
-                      protocol ? "the node broke the protocol" : "the connection to the node broke",
-                      !protocol);
+            shard_link_lost(
+                l, protocol ? "the node broke the protocol" : "the connection to the node broke",
+                !protocol);
             return;
         }
         if (l->state == LINK_GREETING && l->greetings == 0) {
@@ -389,7 +389,7 @@ static void on_io(int fd, unsigned events, void *arg)
         return;
     }
     if ((events & LOOP_WRITE) != 0 && l->state == LINK_UP && !push(l)) {
-        link_lost(l, "the connection to the node broke", true);
+        shard_link_lost(l, "the connection to the node broke", true);
         return;
     }
     if ((events & LOOP_READ) != 0 && l->ac != NULL) {
@@ -461,7 +461,7 @@ void link_tick(struct shard_link *l, uint64_t now_ns)
     if (now_ns > since && now_ns - since > limit) {
         l->ep->stats.timeouts++;
         l->first->flags |= SHARD_STALLED;
-        link_lost(l, "the node did not answer in time", false);
+        shard_link_lost(l, "the node did not answer in time", false);
     }
 }
 

@@ -88,7 +88,7 @@ void link_free(struct shard_link *l);
 void link_connect(struct shard_link *l);
 /* The connection is of no use any more: closes it, tells the outcome of what cannot be sent again,
  * connects again. retry: reads that were sent may be sent once more. */
-void link_lost(struct shard_link *l, const char *reason, bool retry);
+void shard_link_lost(struct shard_link *l, const char *reason, bool retry);
 /* For good: what is open ends, waiters are woken, l is freed. */
 void link_close(struct shard_link *l, const char *reason);
 void link_tick(struct shard_link *l, uint64_t now_ns);

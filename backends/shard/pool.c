@@ -174,7 +174,7 @@ void shard_endpoint_move(struct shard_pool *p, unsigned endpoint, const char *ad
     for (int k = 0; k < LINKS; k++) {
         struct shard_link *l = ep->link[k];
         if (l != NULL && l->state == LINK_UP) {
-            link_lost(l, "the node moved", true);
+            shard_link_lost(l, "the node moved", true);
         }
     }
 }
