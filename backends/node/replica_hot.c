@@ -34,14 +34,6 @@ void replica_hot_capture(struct replica *r, struct rop *op, const struct entry *
     capture(op, e, e != NULL ? entry_ts(e) : 0);
 }
 
-void replica_hot_read(struct replica *r, struct rop *op, uint64_t now_ms)
-{
-    must(replica_parse(r, blob_span(op->command), 0) != 0);
-    struct cmd_ctx c = replica_context(r, op, now_ms);
-    struct resp_out out = rop_reply(op);
-    replica_run(r, op->cmd, r->parser.argv, (int)r->parser.argc, &c, &out);
-}
-
 /* What a blind write that was overtaken would have left, and its reply. */
 static void capture_superseded(struct replica *r, struct rop *op, uint64_t ts)
 {

@@ -160,6 +160,11 @@ static inline struct span blob_span(const struct blob *b)
 struct cmd_ctx replica_context(struct replica *r, const struct rop *op, uint64_t now_ms);
 /* The operation's reply, emptied. */
 struct resp_out rop_reply(struct rop *op);
+/* Runs the read for whose sake a key's expiry was committed, at that instant, unless other keys of
+ * it have to be waited for. No effect for an expiry of our own. */
+void replica_read_expired(struct replica *r, struct rop *op, uint64_t now_ms);
+/* Is every key of the read (parsed) besides op->key Valid and not expired? */
+bool replica_rest_ready(struct replica *r, const struct rop *op);
 /* Does the operation's command make a value of an absent key? Tried on an empty store. */
 bool replica_creates(struct replica *r, struct rop *op);
 void replica_key(struct replica *r, struct hermes_key *key, struct blob *b);
@@ -191,8 +196,6 @@ enum replica_taken replica_hot_serve(struct replica *r, const struct replica_req
 /* Takes the key as it is now for the answer; e: its entry, NULL: absent. */
 void replica_hot_capture(struct replica *r, struct rop *op, const struct entry *e);
 void replica_hot_done(struct replica *r, struct rop *op, const struct hermes_done *d);
-/* Runs the read that a hot key's expiry is to answer. e: as above. */
-void replica_hot_read(struct replica *r, struct rop *op, uint64_t now_ms);
 
 /* replica_view.c */
 enum err replica_view_start(struct replica *r, struct errmsg *why) must_use;

@@ -369,7 +369,7 @@ void replica_op_done(struct replica *r, const struct hermes_done *d)
         return;
     }
     bool fine = d->result == HERMES_DONE || d->result == HERMES_NOTHING;
-    if (!is_write && fine && (op->kind == HERMES_EXPIRE || op->again)) {
+    if (!is_write && fine && !op->replied) {
         queue_again(r, op);
         return;
     }
@@ -423,6 +423,39 @@ static enum in_the_way look_all(struct node_worker *nw, const struct cmd *cmd,
         mem_free(idx);
     }
     return what;
+}
+
+bool replica_rest_ready(struct replica *r, const struct rop *op)
+{
+    const struct span *argv = r->parser.argv;
+    int argc = (int)r->parser.argc;
+    struct span own = blob_span(op->key);
+    int small[KEYS_ON_STACK];
+    int *idx = argc <= KEYS_ON_STACK ? small : mem_alloc((size_t)argc * sizeof *idx);
+    int n = cmd_get_keys(op->cmd, argv, argc, idx, argc);
+    bool ready = true;
+    for (int i = 0; i < n && ready; i++) {
+        ready = span_eq(argv[idx[i]], own) || look(r->nw, argv[idx[i]], 0) == NOTHING;
+    }
+    if (idx != small) {
+        mem_free(idx);
+    }
+    return ready;
+}
+
+void replica_read_expired(struct replica *r, struct rop *op, uint64_t now_ms)
+{
+    if (op->slot == NULL || op->cmd == NULL) {
+        return;
+    }
+    must(replica_parse(r, blob_span(op->command), 0) != 0);
+    if (!op->hot && !replica_rest_ready(r, op)) {
+        return;
+    }
+    struct cmd_ctx c = replica_context(r, op, now_ms);
+    struct resp_out out = rop_reply(op);
+    replica_run(r, op->cmd, r->parser.argv, (int)r->parser.argc, &c, &out);
+    op->replied = true;
 }
 
 static void run_now(struct replica *r, const struct cmd *cmd, const struct span *argv, int argc,

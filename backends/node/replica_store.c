@@ -252,10 +252,10 @@ static bool on_prepare(void *ctx, const struct hermes_key *key, const struct her
     struct replica *r = replica_of(ctx);
     bool changes = prepare(r, key, hop, wall_ms, effects);
     struct rop *op = rop_of(hop->id);
+    if (!changes && op != NULL && hop->kind == HERMES_EXPIRE) {
+        replica_read_expired(r, op, wall_ms);
+    }
     if (!changes && op != NULL && op->hot) {
-        if (hop->kind == HERMES_EXPIRE) {
-            replica_hot_read(r, op, wall_ms);
-        }
         replica_hot_capture(r, op, entry_of(r, key));
     }
     return changes;
@@ -291,10 +291,11 @@ static void on_apply(void *ctx, const struct hermes_key *key, const struct herme
     if (entry_hot(e) != u->hot || entry_generation(e) != u->generation) {
         e = store_set_hot(r->nw->store, e, u->hot, u->generation);
     }
+    if (op != NULL && op->kind == HERMES_EXPIRE) {
+        op->replied = false;
+        replica_read_expired(r, op, u->now_ms);
+    }
     if (op != NULL && op->hot) {
-        if (op->kind == HERMES_EXPIRE) {
-            replica_hot_read(r, op, u->now_ms);
-        }
         replica_hot_capture(r, op, e);
     }
 }
@@ -336,11 +337,10 @@ static void on_read(void *ctx, const struct hermes_key *key, uint64_t id)
     struct rop *op = rop_of(id);
     const struct entry *e = entry_of(r, key);
     must(replica_parse(r, blob_span(op->command), 0) != 0);
-    bool single =
-        op->cmd->first_key != 0 && op->cmd->first_key == op->cmd->last_key && op->cmd->keys == NULL;
-    if (!single || (is_live(e) && entry_expired_at(entry_expire_ms(e), r->nw->now_ms))) {
-        op->again =
-            true; /* other keys may not be Valid, or it has to be expired by a write (H12) */
+    /* It has to be expired by a write first (H12), or another key of the command is not Valid. */
+    bool expired = is_live(e) && entry_expired_at(entry_expire_ms(e), r->nw->now_ms);
+    if (expired || !replica_rest_ready(r, op)) {
+        op->again = true;
         return;
     }
     struct cmd_ctx c = replica_context(r, op, r->nw->now_ms);
