@@ -112,6 +112,10 @@ struct call *call_open(struct client *c, const struct admitted *a, int argc)
     k->silent = a->silent;
     k->failed = false;
     k->later = false;
+    k->with_core = false;
+    k->hot_hash = 0;
+    k->hot_generation = 0;
+    c->busy = UINT64_MAX;
     k->write = a->cmd != NULL && (a->cmd->flags & CMD_WRITE) != 0;
     k->argc = (uint16_t)(argc < UINT16_MAX ? argc : UINT16_MAX);
     k->sr.sent_ns = session_now(&c->s);
@@ -137,6 +141,8 @@ struct call *part_open(struct proxy_worker *pw, struct gather *g, uint32_t index
     k->silent = false;
     k->failed = false;
     k->later = false;
+    k->with_core = false;
+    k->hot_generation = 0;
     k->part = index;
     return k;
 }
@@ -206,6 +212,7 @@ static inline struct call *pop(struct client *c)
     c->head = k->next;
     if (c->head == NULL) {
         c->tail = &c->head;
+        c->busy = 0;
     }
     c->open--;
     return k;

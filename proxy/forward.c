@@ -7,6 +7,7 @@
 #include "common/must.h"
 #include "common/num.h"
 #include "common/slot.h"
+#include "proxy/hot.h"
 #include "proxy/hotkeys.h"
 #include "proxy/lane.h"
 
@@ -348,6 +349,10 @@ void forward_done(struct shard_req *r, enum shard_result result, struct span byt
                   struct span request)
 {
     struct call *k = (struct call *)(void *)r;
+    if (__builtin_expect(k->own, 0)) {
+        hot_backend_done(k, result, bytes, request);
+        return;
+    }
     if (__builtin_expect(k->lane != NULL, 0)) {
         lane_done(k, result, bytes, request);
     } else {
@@ -389,6 +394,10 @@ void forward_answer(struct call *k, enum shard_result result, struct span bytes,
             /* a client must not follow it: nodes are none of its business */
             bytes = k->g != NULL ? SPAN_LIT("TRYAGAIN Multiple keys request while slots move")
                                  : SPAN_LIT("CLUSTERDOWN Hash slot not served: its nodes disagree");
+        }
+        if (bytes.len > 4 &&
+            memcmp(bytes.p, "HOT ", 4) == 0) { /* the proxies' word, not a client's */
+            bytes = SPAN_LIT("TRYAGAIN a key of this command is hot; nothing was done");
         }
         pw->stats.node_errors++;
         pw->stats.unknown += bytes.len >= 7 && memcmp(bytes.p, "UNKNOWN", 7) == 0;

@@ -5,6 +5,7 @@
 #include "common/num.h"
 #include "proxy/finder.h"
 #include "proxy/gather.h"
+#include "proxy/hot.h"
 #include "proxy/lane.h"
 
 /* Slots of info_sum.own. */
@@ -174,6 +175,7 @@ void proxy_info_add(struct worker *w, struct info_sum *sum)
         add_node_counts(sum);
     }
     uint64_t *own = sum->own;
+    hot_info_add(pw, sum);
     own[OWN_FORWARDED] += s->forwarded;
     own[OWN_SPLIT] += s->split;
     own[OWN_FANNED] += s->fanned;
@@ -254,6 +256,7 @@ void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_ou
             info_field(o, fields[i].name, "%llu", (unsigned long long)own[fields[i].at]);
         }
     }
+    hot_info_own(pw, sum, o);
     if (info_section(o, "Nodes")) { /* of the worker that was asked */
         for (unsigned i = 0; i < shard_endpoint_count(pw->pool); i++) {
             struct shard_stats e;

@@ -195,6 +195,12 @@ static bool bound(struct client *c, struct lane *lane, unsigned how, struct targ
     return true;
 }
 
+struct lane *lane_for(struct client *c, unsigned partition)
+{
+    struct lanes *all = c->lanes != NULL ? c->lanes : lanes_new(c);
+    return &all->lane[partition];
+}
+
 static struct lane *lane_of(struct client *c, unsigned partition, unsigned slot, unsigned how,
                             struct target *t)
 {

@@ -48,6 +48,14 @@ bool lane_target(struct client *c, unsigned partition, unsigned slot, unsigned h
 unsigned lane_enter(struct lane *lane, struct call *k, unsigned slot);
 /* The outcome of a call that is in a lane (lane_again.c). */
 void lane_done(struct call *k, enum shard_result result, struct span bytes, struct span request);
+/* The client's lane of a partition. */
+struct lane *lane_for(struct client *c, unsigned partition);
+/* A call that the core of its key had (hot.h) is answered, and in no lane any more: the rest of
+ * this one, where it was counted, goes on. */
+void lane_leave(struct lane *lane);
+/* The core gives a call back unexecuted: it waits in its lane (or gets one), as if a replica had
+ * refused it. */
+void lane_wait_again(struct call *k, unsigned slot, struct span request);
 /* The same for a particular replica (route_tag). *away: that replica cannot be asked, another may.
  */
 bool lane_target_replica(struct client *c, unsigned partition, unsigned tag, struct target *t,

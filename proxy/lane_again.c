@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "proxy/gather.h"
+#include "proxy/hot.h"
 #include "proxy/lane_private.h"
 
 #define TRIES_MAX 5       /* of MOVED */
@@ -146,7 +147,7 @@ static void send_waiting(struct lane *lane, unsigned replica)
     }
     bool alone = lane->first->refused && !lane->proven;
     struct shard_link *l = lane_link(lane, replica);
-    while (lane->first != NULL && !(alone && lane->open != 0)) {
+    while (lane->first != NULL && lane->first->hot_generation == 0 && !(alone && lane->open != 0)) {
         struct call *k = take_first(lane);
         struct hold *h = k->request;
         k->request = NULL;
@@ -160,6 +161,52 @@ static void send_waiting(struct lane *lane, unsigned replica)
     }
 }
 
+/* The first that waits was refused as hot: it becomes an operation of the core of its key, with
+ * nothing before it under way (H14), and the rest of the lane behind it. */
+static void go_on(struct lane *lane);
+
+static void give_to_core(struct lane *lane)
+{
+    struct call *k = take_first(lane);
+    struct hold *h = k->request;
+    k->request = NULL;
+    lane->open++;
+    if (hot_convert(k, buf_span(&h->b))) {
+        hold_give(lane->all->pw, h);
+        return;
+    }
+    lane->open--;
+    k->request = h;
+    give_up(lane, k, SPAN_LIT("TRYAGAIN a key of this command is hot; nothing was done"));
+}
+
+void lane_leave(struct lane *lane)
+{
+    lane->open--;
+    if (lane->open == 0 && lane->first != NULL) {
+        go_on(lane);
+    }
+    lanes_drop(lane->all);
+}
+
+void lane_wait_again(struct call *k, unsigned slot, struct span request)
+{
+    struct proxy_worker *pw = k->pw;
+    if (k->lane == NULL) {
+        k->lane = lane_for(k->c, route_slot(pw->route, slot));
+        lane_enter(k->lane, k, slot);
+    }
+    struct lane *lane = k->lane;
+    lane->open--;
+    k->refused = true;
+    lane->proven = false;
+    lane->tried = UINT16_MAX; /* after a pause */
+    put(lane, k, request);
+    if (lane->open == 0) {
+        go_on(lane);
+    }
+}
+
 /* Goes on with those that wait, if the lane has nothing else under way. */
 static void go_on(struct lane *lane)
 {
@@ -167,6 +214,9 @@ static void go_on(struct lane *lane)
     all->refs++;
     while (lane->first != NULL && too_late(lane->first, 1)) {
         give_up_first(lane, NULL);
+    }
+    while (lane->first != NULL && lane->open == 0 && lane->first->hot_generation != 0) {
+        give_to_core(lane);
     }
     if (lane->first != NULL && lane->open == 0 && !lane->paused) {
         const struct call *head = lane->first;
@@ -289,6 +339,8 @@ static struct lane *again(struct lane *lane, struct call *k, enum shard_result r
         to = lane;
     } else if (result == SHARD_CONTROL && starts(bytes, "MOVED ")) {
         to = moved_to(lane, k, bytes);
+    } else if (result == SHARD_CONTROL && hot_refusal(k, bytes, &k->hot_generation)) {
+        return too_late(k, 1) ? NULL : lane;
     } else if (result == SHARD_CONTROL && (starts(bytes, "TRYAGAIN") || starts(bytes, "LOADING"))) {
         k->refused = true;
         lane_refused(lane);

@@ -1,11 +1,14 @@
 /* halcyon-proxy as a server: workers, clients, and what becomes of each request. */
 #include "proxy/proxy.h"
 
+#include "backends/server/acl.h"
+
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
 #include "proxy/finder.h"
 #include "proxy/gather.h"
+#include "proxy/hot.h"
 #include "proxy/hotkeys.h"
 #include "proxy/lane.h"
 #include "proxy/resolve.h"
@@ -49,9 +52,9 @@ static void on_reply(struct session *s, uint64_t token, struct span bytes)
     }
 }
 
-static enum taken dispatch(struct client *c, const struct admitted *a, const struct conn_req *q)
+static enum taken dispatch_cold(struct client *c, const struct admitted *a,
+                                const struct conn_req *q, enum kind kind)
 {
-    enum kind kind = kind_of(a->cmd);
     switch (kind) {
     case KIND_MGET:
     case KIND_MSET:
@@ -77,10 +80,47 @@ static enum taken dispatch(struct client *c, const struct admitted *a, const str
     unreachable();
 }
 
+static enum taken dispatch(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    enum kind kind = kind_of(a->cmd);
+    if (__builtin_expect(!hot_concerns(c), 1)) {
+        return dispatch_cold(c, a, q, kind);
+    }
+    enum taken taken;
+    uint64_t hash;
+    if (hot_take(c, a, q, kind, &taken, &hash)) {
+        return taken;
+    }
+    struct call **tail = c->tail;
+    uint64_t busy = c->busy;
+    taken = dispatch_cold(c, a, q, kind);
+    if (c->tail != tail) {
+        hot_note(c, busy, hash);
+    }
+    return taken;
+}
+
+/* HALCYON ...: the proxies' own words, and only from who may run everything. */
+static bool is_halcyon(const struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    return a->refusal == REFUSE_UNKNOWN && span_is(q->argv[0], "halcyon") &&
+           !c->s.c.unauthenticated && c->s.user != NULL && c->s.user->unrestricted;
+}
+
+static void run_halcyon(struct client *c, const struct admitted *a, const struct conn_req *q)
+{
+    struct call *k;
+    struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
+    size_t mark = buf_used(out->b);
+    hot_command(c, q->argv, (int)q->argc, out);
+    reply_end(c, a, k, mark);
+}
+
 static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
 {
     struct client *c = client_of(s);
     shard_now(c->pw->pool, session_now(s));
+    hot_batch(c->pw);
     size_t i = 0;
     for (; i < n; i++) {
         const struct conn_req *q = &reqs[i];
@@ -97,7 +137,9 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
             if (admit == ADMIT_WAIT) {
                 break;
             }
-            if (admit == ADMIT_LOCAL && !info_ask_nodes(c, &a, q)) {
+            if (admit == ADMIT_LOCAL && is_halcyon(c, &a, q)) {
+                run_halcyon(c, &a, q);
+            } else if (admit == ADMIT_LOCAL && !info_ask_nodes(c, &a, q)) {
                 run_local(c, &a, q);
             }
             if (admit == ADMIT_LOCAL) {
@@ -195,7 +237,7 @@ static enum err prepare(struct server *sv, struct errmsg *why)
         e = errmsg_set(why, ERR_CONFIG, "no `shard` line: a proxy must know its nodes");
     }
     server_set_data(sv, map);
-    return e;
+    return e == OK ? hot_prepare(sv, why) : e;
 }
 
 static enum err worker_start(struct worker *w, struct errmsg *why)
@@ -219,6 +261,10 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     lanes_start(pw); /* connects: be ready before the first client is */
     pw->finder = finder_start(pw);
     pw->freq_row = cmd_find(SPAN_LIT("object|freq"));
+    e = hot_worker_start(pw, why);
+    if (e != OK) {
+        return e;
+    }
     pw->report = report_start(pw);
     if (w->index == 0) {
         pw->resolver = resolver_start(w->server, server_data(w->server), false);
@@ -236,6 +282,7 @@ static void worker_stop(struct worker *w)
     finder_stop(pw->finder);
     resolver_stop(pw->resolver);
     shard_pool_free(pw->pool);
+    hot_worker_stop(pw);
     if (pw->route->map != NULL) {
         lanes_stop(pw);
     }
@@ -261,6 +308,7 @@ static void configured(struct worker *w)
     struct shard_options o = shard_options_of(pw->set);
     shard_pool_options(pw->pool, &o);
     finder_configured(pw->finder);
+    hot_configured(pw);
 }
 
 static void reset_stats(struct worker *w)
@@ -277,6 +325,7 @@ int proxy_run(int argc, char **argv)
     const struct cfg_table tables[] = {
         {proxy_options, proxy_option_count, 0},
         {cluster_options, cluster_option_count, offsetof(struct proxy_settings, map)},
+        {peer_options, peer_option_count, offsetof(struct proxy_settings, peer)},
     };
     const struct server_ops ops = {
         .name = "halcyon-proxy",
@@ -305,5 +354,7 @@ int proxy_run(int argc, char **argv)
         .reset_stats = reset_stats,
         .cluster_enabled = cluster_presented,
     };
-    return server_main(&ops, argc, argv);
+    int status = server_main(&ops, argc, argv);
+    hot_finish();
+    return status;
 }

@@ -29,6 +29,7 @@ struct report;
 struct finder;
 struct lane;
 struct lanes;
+struct hot_worker;
 
 /* How a command is carried out, found by its row. */
 enum kind {
@@ -90,6 +91,11 @@ struct call {
     uint16_t replica;     /* that answered: its tag (route.h) */
     bool refused;         /* the last replica did not serve */
     bool pinned;          /* what it says makes sense to one replica only */
+    /* Hot keys (hot.h): */
+    bool own;                /* no client's: a core's request to a shard */
+    bool with_core;          /* the core of its key's worker has it */
+    uint64_t hot_hash;       /* of its key; 0: several, or not looked at */
+    uint64_t hot_generation; /* a node refused it as hot in this one; 0: it did not */
 };
 
 struct client {
@@ -104,6 +110,8 @@ struct client {
     struct admitted a;
     struct shard_waiter waiter;
     struct lanes *lanes; /* lane.c; NULL: never needed */
+    uint64_t busy;       /* bits: upper bits of the hashes of keys that open calls are about */
+    uint32_t hot_open;   /* calls with a core */
 };
 
 #define WINDOW_FIRST 128u
@@ -127,6 +135,7 @@ struct proxy_worker {
     const struct cmd *freq_row; /* OBJECT FREQ, whose replies are looked at */
     struct resolver *resolver;  /* worker 0 only, and only if nodes have names */
     struct call_chunk *chunks;  /* of calls */
+    struct hot_worker *hot;     /* NULL: no hot keys are kept */
     struct call *free_calls;
     struct hold *free_holds;
     struct gather *free_gathers;

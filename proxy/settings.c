@@ -22,6 +22,9 @@ static enum err check_proxies(const char *value, struct errmsg *why)
     return e;
 }
 
+static const struct cfg_enum memberships[] = {
+    {"static", PROXY_MEMBERSHIP_STATIC}, {"injected", PROXY_MEMBERSHIP_INJECTED}, {NULL, 0}};
+
 #define AT(field) offsetof(struct proxy_settings, field)
 
 const struct cfg_option proxy_options[] = {
@@ -142,5 +145,76 @@ const struct cfg_option proxy_options[] = {
      .help = "A prefix of keys and what becomes of them: cache (the default), observe (counted and "
              "shown, never cached), off (not even counted). The longest prefix that fits counts.",
      .check = hot_rules_check},
+    {.name = "hot-cache",
+     .type = CFG_BOOL,
+     .flags = CFG_RUNTIME,
+     .offset = AT(hot_cache),
+     .def = "yes",
+     .section = "Hot keys",
+     .help = "Keep the hottest keys in every proxy's memory and answer their reads from there. The "
+             "proxies must be a group (`membership`) and the shards have replicas. no: this proxy "
+             "answers nothing from its memory, and demotes all hot keys if it coordinates them; "
+             "set it at all proxies."},
+    {.name = "hot-keys-max",
+     .type = CFG_INT,
+     .offset = AT(hot_keys_max),
+     .def = "4096",
+     .min = 1,
+     .max = 1000000,
+     .section = "Hot keys",
+     .help = "How many keys may be hot at once; the same at all proxies."},
+    {.name = "hot-memory-max",
+     .type = CFG_MEMORY,
+     .offset = AT(hot_memory_max),
+     .def = "64mb",
+     .min = 1 << 20,
+     .max = INT64_MAX,
+     .section = "Hot keys",
+     .help =
+         "Bytes for the hot keys and their values in one proxy; what does not fit is asked from "
+         "the nodes."},
+    {.name = "hot-value-max",
+     .type = CFG_MEMORY,
+     .offset = AT(hot_value_max),
+     .def = "4kb",
+     .min = 1,
+     .max = 65536,
+     .section = "Hot keys",
+     .help = "Longer values are not kept by the proxies; the same at all of them."},
+    {.name = "hot-cool",
+     .type = CFG_INT,
+     .offset = AT(hot_cool_ms),
+     .def = "10000",
+     .min = 1,
+     .max = 3600000,
+     .section = "Hot keys",
+     .help =
+         "Milliseconds for which a key that was demoted by command, or because its value cannot "
+         "be kept, does not become hot again."},
+    {.name = "peer-port",
+     .type = CFG_INT,
+     .offset = AT(peer_port),
+     .def = "0",
+     .min = 0,
+     .max = 65535,
+     .section = "Hot keys",
+     .help = "Where other proxies reach this one's worker 0; worker i listens i above. 0: `port` "
+             "plus 10000."},
+    {.name = "cluster-name",
+     .type = CFG_STRING,
+     .offset = AT(cluster_name),
+     .def = "halcyon",
+     .min = 1,
+     .max = 64,
+     .section = "Cluster",
+     .help = "Peers of another cluster name are refused."},
+    {.name = "membership",
+     .type = CFG_ENUM,
+     .offset = AT(membership),
+     .def = "static",
+     .values = memberships,
+     .section = "Cluster",
+     .help = "static: proxies know nothing of each other, and keep no hot keys. injected: views of "
+             "the proxies' group and leases come by HALCYON VIEW and HALCYON LEASE."},
 };
 const size_t proxy_option_count = sizeof proxy_options / sizeof proxy_options[0];

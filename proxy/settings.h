@@ -8,6 +8,9 @@
 #include "backends/server/settings.h"
 #include "common/cfg.h"
 #include "common/clustermap.h"
+#include "rdma/settings.h"
+
+enum proxy_membership { PROXY_MEMBERSHIP_STATIC, PROXY_MEMBERSHIP_INJECTED }; /* hot_view.c */
 
 /* Everything halcyon-proxy can be told. */
 struct proxy_settings {
@@ -21,6 +24,14 @@ struct proxy_settings {
     struct cfg_strings hot_pin, hot_deny, hot_prefix;
     int64_t backend_timeout_ms, connect_timeout_ms, retry_max_ms;
     uint64_t link_bytes_max;
+    /* hot keys */
+    struct peer_settings peer;
+    char *cluster_name;
+    int membership; /* enum proxy_membership */
+    int64_t peer_port;
+    bool hot_cache;
+    int64_t hot_keys_max, hot_cool_ms;
+    uint64_t hot_memory_max, hot_value_max;
 };
 
 extern const struct cfg_option proxy_options[];

@@ -13,6 +13,7 @@
  *   --prefix TEXT     of the keys' names ("h:")
  *   --hot N           so many of the keys, the first ones, get --hot-share percent of the commands
  *                     besides their equal part (0; 80)
+ *   --expire PERCENT  so many of the DELs are asked for as EXPIRE key -1, which is the same (0)
  *
  * The keys are of four kinds in turn: registers (GET, SET: the zone check judges them too), mixes
  * (SETNX, GETSET, DEL too), counters (INCR, DEL, SET) and logs (APPEND, DEL, SET). On the standard
@@ -47,7 +48,7 @@ struct target {
 struct options {
     struct target targets[PORTS_MAX];
     uint64_t port_count, clients, keys, seconds, pipeline, pause_us, timeout_ms, seed, first_client;
-    uint64_t hot, hot_share;
+    uint64_t hot, hot_share, expire;
     const char *out, *prefix;
 };
 
@@ -68,6 +69,7 @@ struct command {
     char key[TEXT_MAX + 24];
     char arg[TEXT_MAX]; /* empty: none */
     bool read;
+    bool expire; /* a DEL, as EXPIRE key -1 */
     uint32_t seq;
 };
 
@@ -139,6 +141,7 @@ static void choose(struct client *c, struct command *cmd)
     cmd->seq = c->seq++;
     cmd->name = ch->name;
     cmd->read = strcmp(ch->name, "GET") == 0;
+    cmd->expire = strcmp(ch->name, "DEL") == 0 && roll(c, 100) < o->expire;
     snprintf(cmd->key, sizeof cmd->key, "%.40s%s%" PRIu64, c->s->with.prefix,
              families[key % FAMILIES].name, key);
     switch (ch->arg) {
@@ -318,8 +321,10 @@ static bool send_batch(struct client *c, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const struct command *cmd = &c->batch[i];
-        const char *argv[] = {cmd->name, cmd->key, cmd->arg};
-        if (redisAppendCommandArgv(c->c, cmd->arg[0] != '\0' ? 3 : 2, argv, NULL) != REDIS_OK) {
+        const char *argv[] = {cmd->expire ? "EXPIRE" : cmd->name, cmd->key,
+                              cmd->expire ? "-1" : cmd->arg};
+        int argc = cmd->expire || cmd->arg[0] != '\0' ? 3 : 2;
+        if (redisAppendCommandArgv(c->c, argc, argv, NULL) != REDIS_OK) {
             return false;
         }
     }
@@ -444,7 +449,8 @@ static bool take_option(struct options *o, const char *name, const char *value)
                    {"--seed", &o->seed, 0, UINT64_MAX},
                    {"--first-client", &o->first_client, 0, 60000},
                    {"--hot", &o->hot, 0, 1000000},
-                   {"--hot-share", &o->hot_share, 0, 100}};
+                   {"--hot-share", &o->hot_share, 0, 100},
+                   {"--expire", &o->expire, 0, 100}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             char *end = NULL;

@@ -41,14 +41,14 @@ def check(condition, *words):
 
 
 def free_block(count):
-    """A first port P such that P .. P+count-1 are free on loopback now, and the same 1000 and 2000 above (./dev up
-    puts nodes and peers there). Below the ephemeral range, so that no outgoing connection can take one meanwhile."""
+    """A first port P such that P .. P+count-1 are free on loopback now, and the same 1000, 2000 and 3000 above (./dev
+    up puts nodes and peers there). Below the ephemeral range, so that no outgoing connection can take one meanwhile."""
     start = (os.getpid() * 37) % 9000
     for attempt in range(200):
         first = 20000 + (start + attempt * 97) % 9000
         held = []
         try:
-            for port in [first + above + i for above in (0, 1000, 2000) for i in range(count)]:
+            for port in [first + above + i for above in (0, 1000, 2000, 3000) for i in range(count)]:
                 s = socket.socket()
                 held.append(s)
                 s.bind(("127.0.0.1", port))

@@ -1,0 +1,279 @@
+"""Hot keys in three real proxies over two shards of three replicas: what the cache answers is what the shards would; histories of
+concurrent clients are linearizable while keys are promoted and demoted all the time, and while proxies die, stop and join."""
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+from harness import Cluster, Conn, arguments, check, encode, run, say, wait_for  # noqa: E402
+from histories import Recording  # noqa: E402
+from membership import Membership  # noqa: E402
+
+OPTIONS = ["membership injected", "enable-debug-command local", "hot-cool 1"]
+CHURN_S = 0.1
+
+
+def info(port):
+    text = Conn(port).command("INFO", "hotcache").decode()
+    return dict(re.findall(r"hotcache_(\w+):([^\r]*)\r", text))
+
+
+def number(port, name):
+    return int(info(port)[name])
+
+
+def total(cluster, name, ports=None):
+    return sum(number(p, name) for p in (ports or cluster.ports()))
+
+
+def state(port):
+    return info(port)["worker"]
+
+
+def serving(ports, epoch):
+    for p in ports:
+        wait_for(lambda port=p: "epoch=%d," % epoch in state(port) and "state=serving" in state(port), 10,
+                 "proxy on port %d serves in epoch %d" % (p, epoch))
+
+
+def hot(cluster, *keys, ports=None):
+    """Promotes keys and waits until every proxy answers them from its cache."""
+    ports = ports or cluster.ports()
+    for k in keys:
+        check(Conn(ports[0]).command("HALCYON", "PROMOTE", k) == b"+OK\r\n", "PROMOTE")
+    for p in ports:
+        c = Conn(p)
+        for k in keys:
+            def cached(port=p, key=k, conn=c):
+                before = number(port, "hits")
+                conn.command("GET", key)
+                return number(port, "hits") > before
+            wait_for(cached, 5, "key %s is hot at port %d" % (k, p))
+
+
+def cold(cluster, *keys):
+    port = cluster.ports()[0]
+    for k in keys:
+        check(Conn(port).command("HALCYON", "DEMOTE", k) == b"+OK\r\n", "DEMOTE")
+    wait_for(lambda: all(number(p, "entries") == 0 for p in cluster.ports()), 5, "keys are cold")
+
+
+class Churn(threading.Thread):
+    """Promotes and demotes keys all the time, asking one proxy after the other."""
+
+    def __init__(self, ports, keys):
+        super().__init__(daemon=True)
+        self.ports, self.keys = ports, keys
+        self.ending = threading.Event()
+        self.rounds = 0
+
+    def run(self):
+        while not self.ending.wait(CHURN_S):
+            self.rounds += 1
+            try:
+                c = Conn(self.ports[self.rounds % len(self.ports)], timeout=0.5)
+                for i, k in enumerate(self.keys):
+                    # each key is hot for two thirds of the time, in stays of its own
+                    word = "DEMOTE" if (self.rounds + i) % 3 == 0 else "PROMOTE"
+                    c.command("HALCYON", word, k)
+                c.close()
+            except OSError:
+                pass
+
+    def end(self):
+        self.ending.set()
+        self.join(5)
+
+
+# ---- what is answered ----
+
+READS = [("GET", "{}"), ("STRLEN", "{}"), ("GETRANGE", "{}", "1", "3"), ("GETRANGE", "{}", "-3", "-1"), ("GETRANGE", "{}", "5", "2"),
+         ("SUBSTR", "{}", "0", "0"), ("EXISTS", "{}"), ("TTL", "{}"), ("PTTL", "{}"), ("EXPIRETIME", "{}"), ("PEXPIRETIME", "{}"),
+         ("TYPE", "{}"), ("MGET", "{}", "{}"), ("GETRANGE", "{}", "x", "1"), ("GETBIT", "{}", "3"), ("DUMP", "{}"),
+         ("OBJECT", "ENCODING", "{}"), ("LLEN", "{}")]
+
+
+def ask(conn, words, key):
+    return conn.command(*[w.replace("{}", key) for w in words])
+
+
+def test_same_answers(cluster):
+    say("  every read is answered as without the cache, in both protocol versions and in other databases")
+    keys = {"text": "hello world", "number": "12345", "empty": "", "binary": b"\x00\xff\r\n$-1", "none": None}
+    for db in (0, 3):
+        for proto in (2, 3):
+            conns = [Conn(p) for p in cluster.ports()]
+            for c in conns:
+                c.command("HELLO", proto)
+                c.command("SELECT", db)
+            for name, value in keys.items():
+                if value is not None:
+                    conns[0].command("SET", name, value)
+            before = {(k, w): ask(conns[0], w, k) for k in keys for w in READS}
+            for k in keys:
+                conns[1].command("HALCYON", "PROMOTE", k)
+            wait_for(lambda: all(number(p, "entries") == len(keys) for p in cluster.ports()), 5, "promoted")
+            time.sleep(0.3)
+            hits = total(cluster, "hits")
+            for c in conns:
+                for k in keys:
+                    for w in READS:
+                        now = ask(c, w, k)
+                        check(now == before[k, w], w, "of", k, "says", now, "and said", before[k, w])
+            grown = total(cluster, "hits") - hits
+            # MGET only in database 0; errors, GETBIT, DUMP, OBJECT and LLEN are the nodes'
+            check(grown >= 3 * len(keys) * 12, "only", grown, "answers came from the cache")
+            for k in keys:
+                conns[0].command("HALCYON", "DEMOTE", k)
+            wait_for(lambda: all(number(p, "entries") == 0 for p in cluster.ports()), 5, "cold again")
+
+
+WRITES = [(("SET", "{}", "a"), b"+OK\r\n", b"$1\r\na\r\n"), (("APPEND", "{}", "bc"), b":3\r\n", b"$3\r\nabc\r\n"),
+          (("SETRANGE", "{}", "1", "X"), b":3\r\n", b"$3\r\naXc\r\n"), (("GETSET", "{}", "5"), b"$3\r\naXc\r\n", b"$1\r\n5\r\n"),
+          (("INCR", "{}"), b":6\r\n", b"$1\r\n6\r\n"), (("DECRBY", "{}", "2"), b":4\r\n", b"$1\r\n4\r\n"),
+          (("INCRBYFLOAT", "{}", "0.5"), b"$3\r\n4.5\r\n", b"$3\r\n4.5\r\n"), (("SETNX", "{}", "no"), b":0\r\n", b"$3\r\n4.5\r\n"),
+          (("EXPIRE", "{}", "100"), b":1\r\n", b"$3\r\n4.5\r\n"), (("TTL", "{}"), b":100\r\n", b"$3\r\n4.5\r\n"),
+          (("PERSIST", "{}"), b":1\r\n", b"$3\r\n4.5\r\n"), (("TTL", "{}"), b":-1\r\n", b"$3\r\n4.5\r\n"),
+          (("GETEX", "{}", "EX", "50"), b"$3\r\n4.5\r\n", b"$3\r\n4.5\r\n"), (("TTL", "{}"), b":50\r\n", b"$3\r\n4.5\r\n"),
+          (("PEXPIREAT", "{}", "1"), b":1\r\n", b"$-1\r\n"), (("SET", "{}", "n", "XX"), b"$-1\r\n", b"$-1\r\n"),
+          (("SET", "{}", "n", "NX", "EX", "90"), b"+OK\r\n", b"$1\r\nn\r\n"), (("GETDEL", "{}"), b"$1\r\nn\r\n", b"$-1\r\n"),
+          (("SETEX", "{}", "30", "s"), b"+OK\r\n", b"$1\r\ns\r\n"), (("DEL", "{}"), b":1\r\n", b"$-1\r\n"),
+          (("UNLINK", "{}"), b":0\r\n", b"$-1\r\n"), (("SETBIT", "{}", "1", "1"), b":0\r\n", b"$1\r\n@\r\n"),
+          (("INCR", "{}"), b"-ERR value is not an integer or out of range\r\n", b"$1\r\n@\r\n"),
+          (("SET", "{}", "q", "BAD"), b"-ERR syntax error\r\n", b"$1\r\n@\r\n")]
+
+
+def test_writes(cluster):
+    say("  every kind of write through one proxy is seen at the others at once")
+    hot(cluster, "w")
+    conns = [Conn(p) for p in cluster.ports()]
+    before = total(cluster, "hotwrites")
+    for rounds in range(3):
+        conns[0].command("DEL", "w")
+        for i, (words, reply, value) in enumerate(WRITES):
+            at = (i + rounds) % 3
+            got = ask(conns[at], words, "w")
+            check(got == reply, words, "answered", got)
+            for c in conns:
+                got = c.command("GET", "w")
+                check(got == value, "after", words, "GET says", got)
+    check(total(cluster, "hotwrites") - before >= 3 * (len(WRITES) - 2), "they were hot writes")
+    cold(cluster, "w")
+
+
+def test_pipelines(cluster, promote):
+    say("  a connection's commands on a key take effect in their order, " + ("hot, cold and in between" if promote else "all cold"))
+    names = ["p:%d" % i for i in range(4)]
+    churn = Churn(cluster.ports(), names[:3])
+    if promote:
+        churn.start()
+    end = time.monotonic() + (4 if promote else 1)
+    rounds = 0
+    conns = [Conn(p) for p in cluster.ports()]
+    while time.monotonic() < end:
+        rounds += 1
+        c = conns[rounds % 3]
+        request, expected = b"", []
+        for i in range(8):
+            k = names[(rounds + i) % 4]
+            v = "%d.%d" % (rounds, i)
+            bulk = b"$%d\r\n%s\r\n" % (len(v), v.encode())
+            request += encode("SET", k, v) + encode("GET", k) + encode("APPEND", k, "x") + encode("GET", k) + encode("MGET", k, k)
+            more = b"$%d\r\n%sx\r\n" % (len(v) + 1, v.encode())
+            expected += [b"+OK\r\n", bulk, b":%d\r\n" % (len(v) + 1), more, b"*2\r\n" + more + more]
+        c.send(request)
+        for e in expected:
+            got = c.reply()
+            check(got == e, "round", rounds, "expected", e, "got", got)
+    if promote:
+        churn.end()
+    check(rounds > 50, "only", rounds, "rounds")
+    say("    %d pipelines of 40 commands" % rounds)
+    cold(cluster, *names)
+
+
+def test_expiry(cluster):
+    say("  a hot key expires for everybody, and not too early")
+    conns = [Conn(p) for p in cluster.ports()]
+    for i in range(3):
+        k = "e:%d" % i
+        hot(cluster, k)
+        start = time.time()
+        check(conns[i].command("SET", k, "v", "PX", 700) == b"+OK\r\n", "SET PX")
+        while True:
+            asked = time.time()
+            answers = [c.command("GET", k) for c in conns]
+            told = time.time()
+            if told < start + 0.7:
+                check(all(a == b"$1\r\nv\r\n" for a in answers), "gone after %.3f s:" % (told - start), answers)
+            if asked > start + 0.75:
+                check(all(a == b"$-1\r\n" for a in answers), "still there after %.3f s:" % (asked - start), answers)
+                break
+        check(conns[(i + 1) % 3].command("EXISTS", k) == b":0\r\n", "EXISTS")
+        cold(cluster, k)
+
+
+def test_uncacheable(cluster):
+    say("  what becomes a collection, or too large, is demoted by itself")
+    c = Conn(cluster.ports()[1])
+    hot(cluster, "u")
+    c.command("DEL", "u")
+    check(c.command("LPUSH", "u", "a", "b") == b":2\r\n", "LPUSH of a hot key")
+    wait_for(lambda: all(number(p, "entries") == 0 for p in cluster.ports()), 5, "demoted")
+    check(Conn(cluster.ports()[2]).command("LLEN", "u") == b":2\r\n", "LLEN")
+    check(c.command("DEL", "u") == b":1\r\n", "DEL")
+    hot(cluster, "u2")
+    big = "x" * 5000
+    check(c.command("SET", "u2", big) == b"+OK\r\n", "SET of a large value")
+    check(Conn(cluster.ports()[0]).command("GET", "u2") == b"$5000\r\n" + big.encode() + b"\r\n", "GET")
+    wait_for(lambda: all(number(p, "entries") == 0 for p in cluster.ports()), 5, "demoted")
+
+
+# ---- histories ----
+
+def record(cluster, build, seconds, prefix, **more):
+    options = dict(clients=8, keys=8, hot=4, expire=50, prefix=prefix)
+    options.update(more)
+    names = [prefix + f + str(i) for i, f in enumerate(("reg", "mix", "cnt", "app") * 2)]
+    return Recording(build, cluster.ports(), seconds, **options), Churn(cluster.ports(), names)
+
+
+def finish(cluster, rec, churn, least_ok, hits, least_hits):
+    rec.judge(least_ok)
+    churn.end()
+    grown = total(cluster, "hits") - hits
+    say("    %d answers from the cache, %d promotions and %d demotions asked for in %d rounds" %
+        (grown, total(cluster, "promotions"), total(cluster, "demotions"), churn.rounds))
+    check(grown >= least_hits, "only", grown, "answers came from the cache")
+    rec.remove()
+
+
+def test_history(cluster, build, seconds):
+    say("  %d s of 8 clients, keys promoted and demoted every 100 ms" % seconds)
+    hits = total(cluster, "hits")
+    rec, churn = record(cluster, build, seconds, "a:")
+    churn.start()
+    finish(cluster, rec, churn, 500 * seconds, hits, 20 * seconds)
+
+
+def main():
+    args = arguments(seconds=6)
+    with Cluster(args.build, proxies=3, shards=2, replicas=3, proxy_opts=OPTIONS) as cluster:
+        members = Membership(offset=3000)
+        members.found({i + 1: p for i, p in enumerate(cluster.ports())})
+        serving(cluster.ports(), 1)
+        test_same_answers(cluster)
+        test_writes(cluster)
+        test_pipelines(cluster, False)
+        test_pipelines(cluster, True)
+        test_expiry(cluster)
+        test_uncacheable(cluster)
+        test_history(cluster, args.build, args.seconds)
+        members.end()
+
+
+run(main)
