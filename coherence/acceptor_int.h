@@ -76,8 +76,9 @@ struct acceptor {
     struct order orders[ORDERS_MAX];
     struct peer_status peers[MAP_ACCEPTORS_MAX];
     uint64_t next_status;
-    uint64_t accepted_at; /* a value waits for its outcome since */
-    bool look;            /* something changed that may be worth a proposal */
+    uint64_t others_ballot_at; /* somebody else is at it; 0: nobody was */
+    uint64_t accepted_at;      /* a value waits for its outcome since */
+    bool look;                 /* something changed that may be worth a proposal */
     struct proposer p;
     struct member_map plan;
     uint64_t rng;

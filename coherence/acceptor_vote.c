@@ -45,6 +45,9 @@ void acceptor_on_prepare(struct acceptor *a, const struct member_msg *m)
         a->st.promised = m->ballot;
         a->dirty = true;
     }
+    if (m->sender != a->index) {
+        a->others_ballot_at = a->now;
+    }
     acceptor_persist(a);
     acceptor_mark(a, MEMBER_MARK_PROMISED, m->version, m->ballot);
     struct member_msg *r = acceptor_send(a, MEMBER_MSG_PROMISE, m->sender);
@@ -61,7 +64,8 @@ static uint64_t lease_wait(struct acceptor *a, const struct member_map *next, bo
     uint64_t wait = 0;
     for (unsigned i = 0; i < a->st.base.node_count; i++) {
         struct node_info *n = &a->info[i];
-        if (map_by_id(next, a->st.base.nodes[i].id) != NULL || n->released) {
+        bool learner = (a->st.base.nodes[i].flags & MAP_MEMBER) == 0; /* serves nothing */
+        if (map_by_id(next, a->st.base.nodes[i].id) != NULL || n->released || learner) {
             continue;
         }
         uint64_t until = n->until > a->votes_out_from ? n->until : a->votes_out_from; /* R4, R5 */
@@ -89,6 +93,9 @@ void acceptor_on_accept(struct acceptor *a, const struct member_msg *m)
     if (!map_follows(&a->st.base, m->map)) {
         acceptor_mark(a, MEMBER_MARK_IMPOSSIBLE, version, m->ballot);
         return;
+    }
+    if (m->sender != a->index) {
+        a->others_ballot_at = a->now;
     }
     bool again = a->st.accepted == m->ballot;
     uint64_t wait = again ? 0 : lease_wait(a, m->map, (m->flags & MEMBER_FLAG_BAR) != 0);
@@ -155,6 +162,7 @@ void acceptor_learn(struct acceptor *a, const struct member_map *map)
     a->p.backoff_ns = 0;
     a->p.wants = false;
     a->p.not_before = 0;
+    a->others_ballot_at = 0;
     a->look = true;
     struct acceptor_out *push = &a->out->out[a->out->count];
     (void)acceptor_answer(a, MEMBER_MSG_MAP);

@@ -141,13 +141,14 @@ void proposer_consider(struct acceptor *a)
         p->wants = false;
         return;
     }
-    if (!p->wants) { /* its turn */
+    uint64_t turn = p->wants ? 0 : a->now + a->index * (a->params.renew_ns / 2);
+    uint64_t other = a->others_ballot_at == 0 ? 0 : a->others_ballot_at + 2 * a->params.renew_ns;
+    uint64_t from = other > turn ? other : turn;
+    if (a->now < from) { /* its turn comes */
         p->wants = true;
-        p->not_before = a->now + a->index * (a->params.renew_ns / 2);
+        p->not_before = from;
         a->look = true;
-        if (a->now < p->not_before) {
-            return;
-        }
+        return;
     }
     begin(a);
 }

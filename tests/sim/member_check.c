@@ -45,8 +45,10 @@ static void check_left_out(struct sim *s, struct ms *m, const struct map_node *n
 {
     struct ms_id *id = &m->ids[n->id];
     id->out_version = version;
+    id->was_learner = (n->flags & MAP_MEMBER) == 0;
     int holder = ms_runs(s, m, n->boot);
-    if (holder >= 0 && m->hold[holder].id == n->id && lease_valid_now(s, m, (unsigned)holder)) {
+    if ((n->flags & MAP_MEMBER) != 0 && holder >= 0 && m->hold[holder].id == n->id &&
+        lease_valid_now(s, m, (unsigned)holder)) { /* learners serve nothing */
         sim_fail(s, "map %llu leaves out %u, which still has a lease for %llu us",
                  (unsigned long long)version, n->id,
                  (unsigned long long)(m->hold[holder].lease.until_ns -
@@ -59,7 +61,7 @@ void ms_saw_lease(struct sim *s, struct ms *m, unsigned holder)
 {
     const struct ms_holder *h = &m->hold[holder];
     uint32_t id = h->core != NULL ? holder_id(h->core) : 0;
-    if (id != 0 && id < MS_IDS_MAX && m->ids[id].out_version != 0 &&
+    if (id != 0 && id < MS_IDS_MAX && m->ids[id].out_version != 0 && !m->ids[id].was_learner &&
         lease_valid_now(s, m, holder)) {
         sim_fail(s, "holder %u takes a lease as %u, which map %llu leaves out", holder, id,
                  (unsigned long long)m->ids[id].out_version);
@@ -169,6 +171,7 @@ static struct ms_ballot *ballot_of(struct ms *m, uint64_t version, uint64_t ball
 /* A vote counts from the moment it leaves the acceptor, whether it arrives or not. */
 void ms_saw_send(struct sim *s, struct ms *m, unsigned acceptor, const struct member_msg *msg)
 {
+    m->sent[acceptor][msg->kind]++;
     if (msg->kind == MEMBER_MSG_ACCEPT) {
         struct ms_ballot *b = ballot_of(m, msg->map->version, msg->ballot);
         struct ms_map p = pack(msg->map);

@@ -89,6 +89,9 @@ static void note_traces(struct sim *s, struct ms *m, const char *who, unsigned i
         const struct member_trace *t = &m->trace[k];
         sim_mark(s, m->mark_base + (unsigned)t->mark);
         sim_hash(s, (uint64_t)t->mark << 32 ^ t->a);
+        if (t->mark == MEMBER_MARK_GRANTED && t->a < MS_IDS_MAX) {
+            m->ids[t->a].granted++;
+        }
         if (t->mark == MEMBER_MARK_IMPOSSIBLE) {
             sim_fail(s, "%s %u: impossible (%llu, %llu)", who, i, (unsigned long long)t->a,
                      (unsigned long long)t->b);
@@ -217,6 +220,7 @@ static void holder_output(struct sim *s, struct ms *m, unsigned i, const struct 
     struct ms_holder *h = &m->hold[i];
     switch (o->kind) {
     case HOLDER_OUT_SEND:
+        h->nonce = o->u.msg.kind == MEMBER_MSG_RENEW ? o->u.msg.nonce : h->nonce;
         emit(s, &o->u.msg, m->holder_node[i], m->acceptor_node[o->to]);
         break;
     case HOLDER_OUT_MAP:

@@ -48,6 +48,7 @@ struct ms_holder {
     bool releasing;
     uint64_t map_version, epoch;
     struct lease lease; /* as last said */
+    uint64_t nonce;     /* of the last renewal */
     bool change_open;
     enum member_reason change_result;
     struct member_change change; /* the last one */
@@ -62,7 +63,9 @@ struct ms_ballot { /* a value proposed, and who voted for it */
 struct ms_id {
     uint64_t boot;        /* 0: not given */
     uint64_t out_version; /* the version that left it out; 0: none */
+    bool was_learner;     /* when it was left out */
     bool forced;          /* an operator asked for that */
+    uint64_t granted;     /* how often */
 };
 
 struct ms_ops {
@@ -91,6 +94,7 @@ struct ms {
     struct member_trace trace[256];
     unsigned mark_base; /* of the world's marks, where ours begin */
     bool persist_faults, crash_at_persist;
+    uint64_t sent[MAP_ACCEPTORS_MAX][MEMBER_MSG_COUNT]; /* between acceptors */
 };
 
 /* shards: 1 or 2 beside the proxies; shard names "a", "b". Acceptors and holders do not run yet. */

@@ -1,5 +1,5 @@
-/* The simulator driven by a fuzzer: the input is the choices. Coverage of the cores guides it. An
- * input that aborts is run again with `sim --bytes FILE`. */
+/* The simulator driven by a fuzzer, one program per world: the input is the choices. Coverage of
+ * the cores guides it. An input that aborts is run again with `sim --bytes FILE`. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -7,12 +7,13 @@
 
 #include "tests/sim/sim.h"
 #include "tests/sim/world_hermes.h"
+#include "tests/sim/world_member.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-    struct sim *s = sim_new(&world_hermes);
+    struct sim *s = sim_new(&SIM_FUZZ_WORLD);
     chooser_init_bytes(&s->choose, bytes, n);
     if (!sim_run(s)) {
         fprintf(stderr, "%s\n", s->failure);

@@ -5,12 +5,10 @@
  *   sim --protocol hermes --seed S [-v]    one run, with its trace and hash
  *   sim --protocol hermes --tape F [-v]    replays a tape
  *   sim --protocol hermes --shrink F       makes a failing tape smaller, in place (F.min)
- *   sim --protocol hermes --minutes N      fresh seeds until the time is over
- *   sim --protocol hermes --odometer D     all choice sequences of the first D choices (a bounded
- *                                          number of runs)
- *   sim --protocol hermes --mutants        (mutant build) every mutant must be found within the
- *                                          budget
- *   sim --protocol hermes --bench          steps per second
+ *   sim [--protocol hermes] --minutes N    fresh seeds until the time is over; without --protocol
+ * the worlds share it sim --protocol hermes --odometer D     all choice sequences of the first D
+ * choices (a bounded number of runs) sim --protocol hermes --mutants        (mutant build) every
+ * mutant must be found within the budget sim --protocol hermes --bench          steps per second
  *   sim --protocol hermes --scenarios      the scripted runs
  *   --marks                                with --seeds: fail when a coverage mark was never hit
  *   --drift-times N --must-fail            clocks N times worse than promised: the checks must
@@ -38,10 +36,11 @@ static const struct sim_world *const worlds[] = {&world_hermes, &world_member};
 struct options {
     const struct sim_world *world;
     const char *mode, *file, *only;
-    uint64_t from, to, minutes, expect;
+    uint64_t from, to, seconds, expect;
     uint64_t drift_times;
     size_t depth;
     bool verbose, marks, hash, has_expect, scenarios, must_fail;
+    bool all_worlds; /* none was named */
 };
 
 struct total {
@@ -198,7 +197,7 @@ static int run_seeds(struct options *o)
             }
             return o->must_fail ? 0 : 1;
         }
-        if (o->minutes != 0 && clk_mono_ns() - start > o->minutes * 60 * UINT64_C(1000000000)) {
+        if (o->seconds != 0 && clk_mono_ns() - start > o->seconds * UINT64_C(1000000000)) {
             break;
         }
     }
@@ -436,6 +435,7 @@ static void parse(struct options *o, int argc, char **argv)
             o->mode = a;
         } else if (strcmp(a, "--protocol") == 0) {
             o->world = NULL;
+            o->all_worlds = false;
             for (size_t w = 0; w < sizeof worlds / sizeof worlds[0]; w++) {
                 o->world = strcmp(worlds[w]->name, v) == 0 ? worlds[w] : o->world;
             }
@@ -454,7 +454,7 @@ static void parse(struct options *o, int argc, char **argv)
             o->from = strtoull(v, NULL, 10);
             i++;
         } else if (strcmp(a, "--minutes") == 0) {
-            o->minutes = strtoull(v, NULL, 10);
+            o->seconds = 60 * strtoull(v, NULL, 10);
             o->from = clk_wall_us();
             o->to = UINT64_MAX;
             i++;
@@ -480,6 +480,7 @@ static void parse(struct options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct options o = {.world = worlds[0],
+                        .all_worlds = true,
                         .mode = "--seeds",
                         .from = 1,
                         .to = 200,
@@ -524,6 +525,16 @@ int main(int argc, char **argv)
         if (o.world->bench != NULL) {
             o.world->bench();
         }
+    }
+    if (o.seconds != 0 && o.all_worlds) {
+        size_t count = sizeof worlds / sizeof worlds[0];
+        int rc = 0;
+        o.seconds /= count;
+        for (size_t w = 0; w < count; w++) {
+            o.world = worlds[w];
+            rc |= run_seeds(&o);
+        }
+        return rc;
     }
     return run_seeds(&o);
 }

@@ -504,4 +504,5 @@ const struct sim_world world_member = {
     .heal = heal,
     .judge = judge,
     .teardown = teardown,
+    .scenarios = scenarios_member,
 };

@@ -37,5 +37,7 @@ enum mw_event {
 };
 
 extern const struct sim_world world_member;
+/* scenario_member.c: prints what failed, gives how many did. */
+int scenarios_member(void);
 
 #endif
