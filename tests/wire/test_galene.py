@@ -260,11 +260,96 @@ def test_history(cluster, build, seconds):
     finish(cluster, rec, churn, 500 * seconds, hits, 20 * seconds)
 
 
+class Proxies(Membership):
+    """The membership service of the proxies' group: ids to ports of proxies; their peers are elsewhere."""
+
+    def __init__(self, cluster):
+        super().__init__()
+        self.cluster = cluster
+        self.next_id = 1
+
+    def _spec(self, nodes):
+        base = self.cluster.port
+        return ["%d@127.0.0.1:%d" % (i, base + 3000 + (p - base) * self.cluster.workers) for i, p in sorted(nodes.items())]
+
+    def ids(self, ports):
+        out = {}
+        for p in ports:
+            out[self.next_id] = p
+            self.next_id += 1
+        return out
+
+    def out(self, port):
+        """The next view, without the proxy on this port."""
+        self.install({i: p for i, p in self.members.items() if p != port})
+
+    def joins(self, port):
+        self.install({**self.members, **self.ids([port])})
+        serving([port], self.epoch)
+
+
+def test_killed(cluster, build, members, victim, what):
+    port = cluster.ports()[victim]
+    say("  %s is killed under load, left out of the view, and comes back as another incarnation" % what)
+    hits = total(cluster, "hits", [p for p in cluster.ports() if p != port])
+    rec, churn = record(cluster, build, 7, "k%d:" % victim)
+    churn.start()
+    time.sleep(1.5)
+    cluster.kill("proxy-%d" % victim)
+    time.sleep(0.3)
+    members.out(port)
+    others = [p for p in cluster.ports() if p != port]
+    serving(others, members.epoch)
+    time.sleep(1)
+    before = total(cluster, "hits", others)
+    time.sleep(0.8)
+    check(total(cluster, "hits", others) > before, "the others answer nothing from their caches any more")
+    cluster.start("proxy-%d" % victim)
+    wait_for(lambda: Conn(port).command("PING") == b"+PONG\r\n", 20, "the proxy is back")
+    members.joins(port)
+    rec.judge(1500)
+    churn.end()
+    check(total(cluster, "hits", others) > hits, "no hits")
+    wait_for(lambda: hits_grow(port), 10, "the new incarnation answers from its cache")
+    rec.remove()
+
+
+def hits_grow(port):
+    c = Conn(port)
+    key = "again"
+    c.command("HALCYON", "PROMOTE", key)
+    before = number(port, "hits")
+    for _ in range(20):
+        c.command("GET", key)
+    return number(port, "hits") > before
+
+
+def test_stopped(cluster, build, members):
+    port = cluster.ports()[1]
+    say("  a proxy stopped past its lease, left out, and continued answers nothing old; then it joins anew")
+    rec, churn = record(cluster, build, 8, "s:", timeout_ms=4000)
+    churn.start()
+    time.sleep(1.5)
+    cluster.kill("proxy-1", signal.SIGSTOP)
+    members.out(port)
+    others = [p for p in cluster.ports() if p != port]
+    serving(others, members.epoch)
+    time.sleep(1)
+    cluster.kill("proxy-1", signal.SIGCONT)
+    time.sleep(1)
+    check("state=serving" not in state(port), "the proxy that is out serves:", state(port))
+    members.joins(port)
+    rec.judge(1500)
+    churn.end()
+    wait_for(lambda: hits_grow(port), 10, "the new incarnation answers from its cache")
+    rec.remove()
+
+
 def main():
-    args = arguments(seconds=6)
-    with Cluster(args.build, proxies=3, shards=2, replicas=3, proxy_opts=OPTIONS) as cluster:
-        members = Membership(offset=3000)
-        members.found({i + 1: p for i, p in enumerate(cluster.ports())})
+    args = arguments(seconds=6, workers=2)
+    with Cluster(args.build, proxies=3, shards=2, replicas=3, workers=args.workers, proxy_opts=OPTIONS) as cluster:
+        members = Proxies(cluster)
+        members.found(members.ids(cluster.ports()))
         serving(cluster.ports(), 1)
         test_same_answers(cluster)
         test_writes(cluster)
@@ -273,6 +358,9 @@ def main():
         test_expiry(cluster)
         test_uncacheable(cluster)
         test_history(cluster, args.build, args.seconds)
+        test_killed(cluster, args.build, members, 2, "a proxy")
+        test_stopped(cluster, args.build, members)
+        test_killed(cluster, args.build, members, 0, "the hot-set coordinator")
         members.end()
 
 
