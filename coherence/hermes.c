@@ -10,6 +10,7 @@
  *   hermes_view.c      view changes in slices (H7, H13)
  *   hermes_grant.c     exclusive slot grants and purging (H8, H11)
  *   hermes_transfer.c  learners (H10)
+ *   hermes_multi.c     updates of several keys; hermes_multi_op.c: operations that need them (H11)
  *   hermes_hot.c       hot flag and generation (G3, G4, G6, G7)
  *   hermes_key.c       records, deadlines, queues, allowed moves
  *
@@ -28,8 +29,7 @@
  * on. Messages are acted on only in their own epoch (section 4, before H1); so a sender is always
  * somebody in the installed view.
  *
- * It does not: read clocks, order keys among each other, know what values are, decide views.
- * Multi-key updates are not here yet; the step refuses them (H11).
+ * It does not: read clocks, know what values are, decide views.
  *
  * Sources: Katsarakis et al., Hermes, ASPLOS 2020, section 3; DESIGN section 4; PROTOCOLS sections
  * 2, 5, 6. */
@@ -64,11 +64,24 @@ static uint32_t bucket_count(const struct hermes_limits *l)
     return n;
 }
 
+static uint32_t parts_max(const struct hermes_limits *l)
+{
+    return l->records < MSG_PARTS_MAX ? l->records : MSG_PARTS_MAX;
+}
+
+/* For the parts of all messages of a step: what does not fit is sent by a later one. */
+static size_t parts_room(const struct hermes_limits *l)
+{
+    return 2 * (size_t)parts_max(l);
+}
+
 size_t hermes_size(const struct hermes_limits *l)
 {
     return round_up(sizeof(struct hermes)) + round_up(l->records * sizeof(struct record)) +
            round_up(bucket_count(l) * sizeof(uint32_t)) + round_up(l->records * sizeof(uint32_t)) +
-           round_up(l->ops * sizeof(struct op_slot)) +
+           round_up(l->ops * sizeof(struct op_slot)) + round_up(l->records * sizeof(struct group)) +
+           round_up((parts_room(l) + parts_max(l)) * sizeof(struct hermes_part)) +
+           round_up(MSG_PARTS_MAX * sizeof(struct hermes_key)) +
            round_up(l->slots * sizeof(struct slot_info));
 }
 
@@ -98,12 +111,19 @@ struct hermes *hermes_init(void *memory, const struct hermes_limits *l,
     h->buckets = carve(&at, bucket_count(l) * sizeof *h->buckets);
     h->heap = carve(&at, l->records * sizeof *h->heap);
     h->ops = carve(&at, l->ops * sizeof *h->ops);
+    h->groups = carve(&at, l->records * sizeof *h->groups);
+    h->parts = carve(&at, (parts_room(l) + parts_max(l)) * sizeof *h->parts);
+    h->parts_room = (uint32_t)parts_room(l);
+    h->keys = carve(&at, MSG_PARTS_MAX * sizeof *h->keys);
     h->slots = carve(&at, l->slots * sizeof *h->slots);
     h->bucket_mask = bucket_count(l) - 1;
     memset(h->buckets, 0xFF, bucket_count(l) * sizeof *h->buckets);
     for (uint32_t i = 0; i < l->records; i++) {
         h->records[i].next = i + 1 < l->records ? i + 1 : NIL;
+        h->groups[i].next = h->records[i].next;
     }
+    h->dirty = h->blocked = h->ready = h->parents = NIL;
+    h->free_groups = l->records;
     for (uint32_t i = 0; i < l->ops; i++) {
         h->ops[i].next = i + 1 < l->ops ? i + 1 : NIL;
     }
@@ -299,6 +319,13 @@ static enum err on_message(struct hermes *h, const struct hermes_msg *m)
     case MSG_HERMES_UNLOCK:
         on_unlock(h, m);
         return OK;
+    case MSG_HERMES_WANT:
+        on_want(h, m);
+        return OK;
+    case MSG_HERMES_MULTI:
+        return on_multi(h, m, false);
+    case MSG_HERMES_PULL_MULTI:
+        return on_pull_multi(h, m);
     case MSG_HERMES_PURGE:
         on_purge(h, m);
         return OK;
@@ -345,6 +372,7 @@ enum err hermes_step(struct hermes *h, const struct hermes_in *in, struct hermes
     must(out->count == 0);
     must(in->now_ns >= h->now);
     h->out = out;
+    h->parts_used = 0;
     h->now = in->now_ns;
     if (in->kind != HERMES_IN_MSG && in->kind != HERMES_IN_OP) {
         h->loop_now = in->now_ns;
@@ -374,13 +402,14 @@ enum err hermes_step(struct hermes *h, const struct hermes_in *in, struct hermes
     if (e == ERR_BUSY) {
         mark(h, HERMES_MARK_BUSY_REFUSED, NULL, 0, 0);
     }
+    settle(h);
     h->out = NULL;
     return e;
 }
 
 uint64_t hermes_next_deadline(const struct hermes *h)
 {
-    if (h->scan_at < h->limits.records) {
+    if (h->scan_at < h->limits.records || h->dirty != NIL || h->ready != NIL) {
         return h->now;
     }
     uint64_t at = h->heap_count > 0 ? h->records[h->heap[0]].deadline : UINT64_MAX;
@@ -424,7 +453,7 @@ bool hermes_idle(const struct hermes *h)
         }
     }
     return h->free_records == h->limits.records && h->free_ops == h->limits.ops &&
-           h->locked_slots == 0;
+           h->free_groups == h->limits.records && h->locked_slots == 0;
 }
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -443,6 +472,7 @@ uint64_t hermes_digest(const struct hermes *h)
         }
         uint64_t k = mix(mix(r->key.hash, r->seen), r->state);
         k = mix(mix(k, r->has_pending ? r->pending.ts : 0), r->own.active ? r->own.u.ts : 0);
+        k = mix(k, r->group == NIL ? 0 : 1 + h->groups[r->group].round.acks);
         k = mix(mix(k, r->own.round.acks), r->round.acks);
         d += mix(k, r->deadline); /* a sum: the order of records says nothing */
     }
@@ -480,6 +510,12 @@ void hermes_close(struct hermes *h)
         }
         drop_ref(h, r->key.ref);
     }
+    for (uint32_t i = 0; i < h->limits.records; i++) {
+        if (h->groups[i].used) {
+            drop_ref(h, h->groups[i].u.effects);
+        }
+    }
+    multis_close(h);
 }
 
 void hermes_check(const struct hermes *h)

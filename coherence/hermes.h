@@ -75,6 +75,9 @@ enum hermes_op_kind {
     /* key.slot: drop tombstones up to `version` (say, the largest one the driver's store has
        there), under the slot's grant (H8, H11); the key itself is not used */
     HERMES_PURGE,
+    /* several keys of one slot, at one instant when all are Valid (H11). prepare_multi() is called
+       then; what it changes is one update under the slot's grant. NOTHING: it changed nothing */
+    HERMES_MULTI,
 };
 
 struct hermes_op {
@@ -85,6 +88,12 @@ struct hermes_op {
     bool hotwrite; /* WRITE, UPDATE: HOTWRITE(generation), G3 */
     uint64_t generation;
     uint64_t version; /* PURGE */
+    /* MULTI: the keys, different ones, all of slot key.slot (the key itself is not used); borrowed
+       during the step. */
+    const struct hermes_key *keys;
+    uint32_t key_count;
+    /* MULTI: most likely it changes nothing, so it is tried without the grant first */
+    bool reads;
 };
 
 enum hermes_result {
@@ -104,7 +113,7 @@ enum hermes_result {
 struct hermes_done {
     uint64_t op;
     enum hermes_result result;
-    uint64_t ts;         /* READ: of the value; writes: the one given */
+    uint64_t ts;         /* READ: of the value; writes: the one given (MULTI: of one of its keys) */
     uint64_t generation; /* of the key, with HOT, COLD and DONE */
     /* blind write that committed under a larger one: effects were not run here, the store does not
      * hold them */
@@ -135,6 +144,17 @@ struct hermes_store {
      * other side encoded). */
     void (*install)(void *ctx, const struct hermes_key *key, const struct hermes_meta *meta,
                     struct coh_ref payload);
+    /* MULTI: looks at the committed values of op's keys, in op's order. true: it changes something;
+     * *effects is what every replica will run, on all keys together. false: nothing changes, the
+     * reply is kept for op. May be called more than once for an operation. */
+    bool (*prepare_multi)(void *ctx, const struct hermes_op *op, uint64_t wall_ms,
+                          struct coh_ref *effects);
+    /* Commit of an update of several keys: runs the effects, which read and write these keys and no
+     * others, and gives each part its ts and generation; a part that is absent then leaves a
+     * tombstone. All parts stand on their bases. u: owner, now_ms and effects. The reply is kept
+     * for op. */
+    void (*apply_multi)(void *ctx, const struct hermes_part *parts, uint32_t count,
+                        const struct hermes_update *u, uint64_t op);
     /* Answers a READ from the committed value, now: later operations of the same step may change
      * it. The reply is kept for op. */
     void (*read)(void *ctx, const struct hermes_key *key, uint64_t op);
@@ -168,7 +188,7 @@ struct hermes_limits {
 #define HERMES_SLICE 64    /* keys looked at per timer step after a view change */
 /* keys per slice of a state transfer: two items each at most, 64 in all */
 #define HERMES_PULL_SLICE 32
-#define HERMES_GRANTS_MAX 16 /* slots locked or wanted at once, per owner */
+#define HERMES_GRANTS_MAX 64 /* slots locked or wanted at once, per owner */
 
 enum hermes_in_kind {
     HERMES_IN_MSG,
@@ -235,7 +255,25 @@ struct hermes_out {
                         X(LOCK_DEFERRED) X(PURGE_DONE) X(UNLOCK_ASKED) X(OP_WAITED_FOR_GRANT)      \
                             X(PULL_SLICE_DONE) X(PULL_RESUMED) X(PULL_MERGED) X(CAUGHT_UP)         \
                                 X(EXPIRED_DELETED) X(HOT_REFUSED) X(COLD_REFUSED) X(PROMOTED)      \
-                                    X(DEMOTED) X(PROMOTE_REFUSED) X(BUSY_REFUSED) X(IMPOSSIBLE)
+                                    X(DEMOTED) X(PROMOTE_REFUSED) X(BUSY_REFUSED) X(IMPOSSIBLE)    \
+    X(MULTI_STARTED)                                                                               \
+    X(MULTI_COMMITTED)                                                                             \
+    X(MULTI_STORED)                                                                                \
+    X(MULTI_OVERTOOK)                                                                              \
+    X(MULTI_REFUSED)                                                                               \
+    X(MULTI_PROVED)                                                                                \
+    X(MULTI_KNOWN)                                                                                 \
+    X(MULTI_BASE_FETCHED)                                                                          \
+    X(MULTI_REPLAYED)                                                                              \
+    X(MULTI_RESENT)                                                                                \
+    X(MULTI_OWNER_ASKED)                                                                           \
+    X(MULTI_NOTHING)                                                                               \
+    X(MULTI_HOT)                                                                                   \
+    X(MULTI_ESCALATED)                                                                             \
+    X(ODD_MULTI)                                                                                   \
+    X(GRANT_KEPT)                                                                                  \
+    X(GRANT_RELEASED)                                                                              \
+    X(GRANT_WANTED_BY_OTHER)
 /* clang-format on */
 
 enum hermes_mark {

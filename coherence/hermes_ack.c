@@ -2,7 +2,7 @@
 #include "coherence/hermes_int.h"
 
 /* H7: ACKs count in the epoch they were collected in. */
-static void round_enter(struct hermes *h, const struct record *r, struct round *round)
+void round_enter(struct hermes *h, const struct record *r, struct round *round)
 {
     if (round->epoch != h->view.epoch) {
         if (round->acks != 0) {
@@ -25,7 +25,7 @@ static unsigned count_bits(uint32_t v)
     return n;
 }
 
-static bool complete_round(const struct hermes *h, const struct round *round)
+bool round_complete(const struct hermes *h, const struct round *round)
 {
     if (MUTANT(H3_COMMIT_ON_MAJORITY)) {
         return 2 * (count_bits(round->acks & others_mask(h)) + 1) > view_count(&h->view);
@@ -71,7 +71,7 @@ void own_round(struct hermes *h, struct record *r)
 {
     must(r->own.active && !r->own.open);
     round_enter(h, r, &r->own.round);
-    if (complete_round(h, &r->own.round)) {
+    if (round_complete(h, &r->own.round)) {
         commit_own(h, r);
         return;
     }
@@ -99,7 +99,7 @@ void replay_round(struct hermes *h, struct record *r)
 {
     must(r->replaying && r->has_pending);
     round_enter(h, r, &r->round);
-    if (complete_round(h, &r->round)) {
+    if (round_complete(h, &r->round)) {
         commit_replay(h, r);
         return;
     }
@@ -114,7 +114,7 @@ static bool collect(struct hermes *h, const struct record *r, struct round *roun
     round_enter(h, r, round);
     round->acks |= mask_of(h, m->sender);
     round->held = m->held > round->held ? m->held : round->held;
-    return complete_round(h, round);
+    return round_complete(h, round);
 }
 
 void on_ack(struct hermes *h, const struct hermes_msg *m)
@@ -122,6 +122,9 @@ void on_ack(struct hermes *h, const struct hermes_msg *m)
     struct record *r = key_find(h, &m->key);
     if (r == NULL) {
         mark(h, HERMES_MARK_ACK_LATE, &m->key, m->ts, 0);
+        return;
+    }
+    if (group_on_ack(h, r, m)) {
         return;
     }
     if (r->own.active && !r->own.open && r->own.u.ts == m->ts) {
@@ -146,7 +149,8 @@ void on_ack(struct hermes *h, const struct hermes_msg *m)
 void on_nack(struct hermes *h, const struct hermes_msg *m)
 {
     struct record *r = key_find(h, &m->key);
-    if (r == NULL || !r->has_pending || r->seen >= m->held || r->pending.ts != m->ts) {
+    if (r == NULL || !r->has_pending || r->group != NIL || r->seen >= m->held ||
+        r->pending.ts != m->ts) {
         return;
     }
     ask(h, &r->key, r, mask_of(h, m->sender));

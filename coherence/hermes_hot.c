@@ -53,6 +53,7 @@ bool hot_judge(struct hermes *h, const struct hermes_op *op, const struct hermes
         return judge_plain(h, op, m, refusal);
     case HERMES_READ:
     case HERMES_PURGE:
+    case HERMES_MULTI: /* judged key by key: hermes_multi_op.c */
         break;
     }
     unreachable();

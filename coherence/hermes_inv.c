@@ -14,7 +14,7 @@ void update_of_msg(const struct hermes_msg *m, struct hermes_update *u)
 }
 
 /* H4: an update started from base, so base was Valid somewhere: it is committed. */
-static void prove(struct hermes *h, struct record *r, uint64_t base)
+void prove(struct hermes *h, struct record *r, uint64_t base)
 {
     if (MUTANT(H4_NO_PROOF)) {
         return;
@@ -123,6 +123,15 @@ enum err on_inv(struct hermes *h, const struct hermes_msg *m, bool transferred)
     struct record *r = key_find(h, &m->key);
     if (r != NULL && r->has_pending && m->base != 0) {
         prove(h, r, m->base);
+    }
+    /* H11: nothing passes an update of several keys, whatever its ts: what races it started from
+       the same base, and has a smaller one. */
+    if (r != NULL && r->group != NIL && !MUTANT(H11_ACK_BESIDE_MULTI)) {
+        mark(h, HERMES_MARK_MULTI_REFUSED, &m->key, m->ts, r->pending.ts);
+        if (!transferred) {
+            group_send(h, mask_of(h, m->sender), r->group);
+        }
+        return OK;
     }
     struct hermes_meta c;
     key_meta(h, &m->key, &c);

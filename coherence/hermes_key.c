@@ -51,6 +51,8 @@ struct record *key_get(struct hermes *h, const struct hermes_key *key)
                          .heap_pos = NIL,
                          .head = NIL,
                          .tail = NIL,
+                         .group = NIL,
+                         .part_next = NIL,
                          .deadline = UINT64_MAX,
                          .key = *key,
                          .seen = m.ts,
@@ -66,9 +68,10 @@ struct record *key_get(struct hermes *h, const struct hermes_key *key)
 
 void key_release(struct hermes *h, struct record *r)
 {
-    if (r->has_pending || r->own.active || r->head != NIL) {
+    if (r->has_pending || r->own.active || r->head != NIL || r->dirty) {
         return;
     }
+    slot_forget(h, r);
     key_set_deadline(h, r, UINT64_MAX);
     h->store.mark(h->store.ctx, &r->key, 0);
     h->store.drop(h->store.ctx, r->key.ref);
@@ -154,7 +157,7 @@ uint32_t op_take(struct hermes *h, const struct hermes_op *op)
     uint32_t i = h->free_op;
     h->free_op = h->ops[i].next;
     h->free_ops--;
-    h->ops[i].next = NIL;
+    h->ops[i] = (struct op_slot){.next = NIL, .prev = NIL, .parent = NIL, .sibling = NIL};
     h->ops[i].op = *op;
     if (op->effects.handle != 0) {
         h->ops[i].op.effects = h->store.hold(h->store.ctx, op->effects);
@@ -237,6 +240,7 @@ void key_set_pending(struct hermes *h, struct record *r, const struct hermes_upd
     bool was_busy = r->has_pending || r->own.active;
     struct coh_ref effects =
         hold_effects(h, u->effects); /* before the drop: they may be the same */
+    must(r->group == NIL);
     if (r->has_pending) {
         drop_effects(h, r->pending.effects);
     }
@@ -251,7 +255,7 @@ void key_set_pending(struct hermes *h, struct record *r, const struct hermes_upd
 
 void key_clear_pending(struct hermes *h, struct record *r)
 {
-    must(r->has_pending);
+    must(r->has_pending && r->group == NIL);
     drop_effects(h, r->pending.effects);
     r->has_pending = false;
     r->replaying = false;
@@ -261,7 +265,7 @@ void key_clear_pending(struct hermes *h, struct record *r)
 
 void key_set_own(struct hermes *h, struct record *r, const struct hermes_update *u, uint32_t op)
 {
-    must(!r->own.active);
+    must(!r->own.active && r->group == NIL);
     bool was_busy = r->has_pending;
     r->own =
         (struct own_update){.active = true, .op = op, .u = *u, .round = {.epoch = h->view.epoch}};
@@ -332,8 +336,11 @@ static const bool move_allowed[5][5] = {
 void key_set_state(struct hermes *h, struct record *r)
 {
     enum hermes_state to = KEY_VALID;
-    if (r->replaying) {
+    const struct group *g = r->group == NIL ? NULL : &h->groups[r->group];
+    if (r->replaying || (g != NULL && g->replaying)) {
         to = KEY_REPLAY;
+    } else if (g != NULL && g->mine) {
+        to = KEY_WRITE;
     } else if (r->own.active) {
         to = r->own.u.ts == r->pending.ts && !r->own.open ? KEY_WRITE : KEY_TRANS;
     } else if (r->has_pending) {
@@ -353,7 +360,8 @@ void key_set_state(struct hermes *h, struct record *r)
 /* 1 seen is the ts of the pending update, or of what is committed. 2 An own update is never above
  * the pending one. 3 An own update needs a pending one: what is Valid has given its verdict. 4 A
  * replay is of a pending update. 5 Valid: no deadline but for the queue. 6 A pending RMW stands on
- * what is committed. */
+ * what is committed. 7 A part of an update of several keys is pending, and an own update beside it
+ * has given up. */
 void hermes_check_record(const struct hermes *h, const struct record *r)
 {
     struct hermes_meta m;
@@ -369,5 +377,9 @@ void hermes_check_record(const struct hermes *h, const struct record *r)
     must(!r->replaying || r->has_pending);
     must(r->has_pending == (r->state != KEY_VALID));
     must((r->head == NIL) == (r->tail == NIL));
-    must(r->has_pending || r->head != NIL);
+    must(r->has_pending || r->head != NIL || r->dirty);
+    if (r->group != NIL) {
+        must(r->has_pending && h->groups[r->group].used && !r->replaying);
+        must(!r->own.active || r->own.open);
+    }
 }

@@ -88,7 +88,7 @@ static bool expire_first(struct hermes *h, struct record *r, const struct hermes
     }
     key_push_head(h, r, op);
     if (slot_blocked(h, r->key.slot)) {
-        h->blocked = true;
+        slot_wait(h, r);
     } else {
         mark(h, HERMES_MARK_EXPIRED_DELETED, &r->key, m->ts, 0);
         struct hermes_op del = {.kind = HERMES_EXPIRE, .key = r->key};
@@ -107,6 +107,11 @@ static void read_now(struct hermes *h, const struct hermes_key *key, const struc
 static void run(struct hermes *h, struct record *r, uint32_t op)
 {
     const struct hermes_op *o = &h->ops[op].op;
+    if (h->ops[op].parent != NIL) {
+        key_push_head(h, r, op);
+        ticket_turn(h, op);
+        return;
+    }
     struct hermes_meta m;
     key_meta(h, &r->key, &m);
     if (!has_lease(h)) { /* H9 */
@@ -118,8 +123,8 @@ static void run(struct hermes *h, struct record *r, uint32_t op)
         }
     } else if (slot_blocked(h, r->key.slot)) { /* H11 */
         mark(h, HERMES_MARK_OP_WAITED_FOR_GRANT, &r->key, m.ts, 0);
-        h->blocked = true;
         key_push_head(h, r, op);
+        slot_wait(h, r);
     } else {
         struct hermes_op copy = *o;
         copy.key = r->key;
@@ -172,24 +177,63 @@ void pump(struct hermes *h, struct record *r)
 void fail_waiting(struct hermes *h, struct record *r)
 {
     for (unsigned n = 0; n < PUMP_MAX && r->head != NIL && out_has_room(h, 8); n++) {
-        complete(h, key_pop(h, r), HERMES_TRYAGAIN, 0, 0, false);
+        if (ticket_stays(h, r->head)) {
+            return;
+        }
+        if (h->ops[r->head].parent != NIL) {
+            multi_end(h, h->ops[r->head].parent, HERMES_TRYAGAIN, 0, 0);
+        } else {
+            complete(h, key_pop(h, r), HERMES_TRYAGAIN, 0, 0, false);
+        }
+    }
+}
+
+void look_again(struct hermes *h, struct record *r)
+{
+    if (!r->dirty) {
+        r->dirty = true;
+        r->dirty_next = h->dirty;
+        h->dirty = (uint32_t)(r - h->records);
+    }
+}
+
+#define SETTLE_MAX 1024 /* the rest in the next step */
+
+/* What a commit of several keys, a lock or an unlock has set in motion elsewhere. Not done on the
+ * spot: whoever called is in the middle of a record. */
+void settle(struct hermes *h)
+{
+    for (unsigned n = 0; n < SETTLE_MAX && out_has_room(h, 24); n++) {
+        if (h->dirty != NIL) {
+            struct record *r = &h->records[h->dirty];
+            h->dirty = r->dirty_next;
+            r->dirty = false;
+            pump(h, r);
+        } else if (h->ready != NIL) {
+            uint32_t parent = h->ready;
+            h->ready = h->ops[parent].ready_next;
+            h->ops[parent].ready = false;
+            multi_try(h, parent);
+        } else {
+            return;
+        }
     }
 }
 
 static bool known(enum hermes_op_kind kind)
 {
-    return kind >= HERMES_READ && kind <= HERMES_PURGE;
+    return kind >= HERMES_READ && kind <= HERMES_MULTI;
 }
 
 /* A record for an operation of this replica's own. Not the whole table is for those: if every
  * replica filled its table with updates of different keys, none could take the INV of another, and
  * all would wait for ever. Half of it, shared out among the view, leaves room for everybody's and
  * for what departed owners have left behind. */
-static bool room_for_own(const struct hermes *h)
+bool room_for_own(const struct hermes *h, uint32_t records)
 {
     uint32_t nodes = view_count(&h->view) == 0 ? 1 : view_count(&h->view);
     uint32_t share = h->limits.records / (2 * nodes);
-    return h->limits.records - h->free_records < (share == 0 ? 1 : share);
+    return h->limits.records - h->free_records + records <= (share == 0 ? 1 : share);
 }
 
 enum err on_op(struct hermes *h, const struct hermes_op *op)
@@ -204,6 +248,9 @@ enum err on_op(struct hermes *h, const struct hermes_op *op)
     if (op->kind == HERMES_PURGE) {
         return on_purge_op(h, op);
     }
+    if (op->kind == HERMES_MULTI) {
+        return on_multi_op(h, op);
+    }
     struct record *r = key_find(h, &op->key);
     struct hermes_meta m;
     key_meta(h, &op->key, &m);
@@ -213,7 +260,7 @@ enum err on_op(struct hermes *h, const struct hermes_op *op)
     if (MUTANT(H14_OVERTAKE) && op->kind == HERMES_READ && r != NULL) {
         at_once = r->state == KEY_WRITE || r->state == KEY_VALID;
     }
-    if (r == NULL && !at_once && !room_for_own(h)) {
+    if (r == NULL && !at_once && !room_for_own(h, 1)) {
         return ERR_BUSY;
     }
     uint32_t i = op_take(h, op);

@@ -38,6 +38,10 @@ static void replay_start(struct hermes *h, struct record *r, bool owner_left)
 /* Somebody else's update is pending, or an own one that is superseded or open. */
 static void pending_timer(struct hermes *h, struct record *r)
 {
+    if (r->group != NIL) {
+        group_timer(h, r);
+        return;
+    }
     bool owner_here = view_is_member(&h->view, r->pending.owner);
     if (r->replaying) {
         replay_round(h, r);
@@ -92,7 +96,9 @@ void on_get(struct hermes *h, const struct hermes_msg *m)
         v->flags = (uint8_t)((c.live ? MSG_FLAG_LIVE : 0u) | (c.hot ? MSG_FLAG_HOT : 0u));
         v->generation = c.generation;
     }
-    if (pending && r->pending.ts > m->held) {
+    if (pending && r->pending.ts > m->held && r->group != NIL) {
+        group_send(h, from, r->group);
+    } else if (pending && r->pending.ts > m->held) {
         send_update(h, from, &m->key, &r->pending);
     }
 }
@@ -145,6 +151,14 @@ enum err on_value(struct hermes *h, const struct hermes_msg *m)
     bool floor = ts_id(m->ts) == 0 && (m->flags & MSG_FLAG_LIVE) == 0;
     uint64_t covers =
         floor ? m->ts | TS_ID_MAX : m->ts; /* nothing up to a floor can commit any more */
+    if (r->group != NIL && r->pending.ts <= covers) { /* nothing but it leads to what is there */
+        mark(h, HERMES_MARK_MULTI_PROVED, &r->key, r->pending.ts, 0);
+        group_commit(h, r->group);
+        key_meta(h, &m->key, &c);
+        if (m->ts <= c.ts) {
+            return OK;
+        }
+    }
     if (r->has_pending && r->pending.ts == m->ts &&
         (!r->pending.rmw || key_base_held(h, &r->key, &c, r->pending.base))) {
         (void)commit_pending(h, r); /* so that an own one gets its reply */
@@ -175,7 +189,7 @@ void on_floor(struct hermes *h, const struct hermes_msg *m)
     struct record *r = key_find(h, &m->key);
     struct hermes_meta c;
     key_meta(h, &m->key, &c);
-    if (r == NULL || !r->has_pending || r->pending.ts != m->ts || c.live) {
+    if (r == NULL || !r->has_pending || r->group != NIL || r->pending.ts != m->ts || c.live) {
         return;
     }
     open_below_floor(h, r, m->version);

@@ -18,6 +18,7 @@
 
 #define CURSOR_KEYS (UINT64_C(1) << 63)
 #define SLOTS_PER_SLICE 32u
+#define PULL_CUT (UINT32_C(1) << 31)
 
 static void pull(struct hermes *h)
 {
@@ -99,6 +100,26 @@ static void send_slots(struct hermes *h, const struct hermes_msg *m)
     send_end(h, m, count, slot < h->limits.slots ? slot : CURSOR_KEYS);
 }
 
+/* Once in each slice that has a key of it. */
+static void send_group(struct hermes *h, const struct hermes_msg *m, uint32_t group,
+                       uint32_t *count)
+{
+    uint32_t before = h->out->count;
+    if (h->groups[group].answer == h->answers) {
+        return;
+    }
+    group_send(h, mask_of(h, m->sender), group);
+    if (h->out->count == before) {
+        *count |= PULL_CUT; /* no room for its parts */
+        return;
+    }
+    h->groups[group].answer = h->answers;
+    struct hermes_msg *p = &h->out->out[before].u.msg;
+    p->kind = MSG_HERMES_PULL_MULTI;
+    p->nonce = m->nonce;
+    p->seq = numbered(h, (*count)++);
+}
+
 static void send_item(struct hermes *h, const struct hermes_msg *m, const struct hermes_key *key,
                       uint32_t *count)
 {
@@ -113,7 +134,9 @@ static void send_item(struct hermes *h, const struct hermes_msg *m, const struct
     v->flags = (uint8_t)((c.live ? MSG_FLAG_LIVE : 0u) | (c.hot ? MSG_FLAG_HOT : 0u));
     v->generation = c.generation;
     const struct record *r = key_find(h, key);
-    if (r != NULL && r->has_pending && !MUTANT(H10_NO_PENDING)) {
+    if (r != NULL && r->group != NIL && !MUTANT(H10_NO_PENDING)) {
+        send_group(h, m, r->group, count);
+    } else if (r != NULL && r->has_pending && !MUTANT(H10_NO_PENDING)) {
         send_update(h, to, key, &r->pending);
         struct hermes_msg *p = &h->out->out[h->out->count - 1].u.msg;
         p->kind = MSG_HERMES_PULL_INV;
@@ -137,10 +160,12 @@ void on_pull(struct hermes *h, const struct hermes_msg *m)
     size_t n = h->store.scan(h->store.ctx, &cursor, HERMES_PULL_SLICE, keys);
     must(n <= HERMES_PULL_SLICE);
     uint32_t count = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && (count & PULL_CUT) == 0; i++) {
         send_item(h, m, &keys[i], &count);
     }
-    send_end(h, m, count, cursor == 0 ? 0 : cursor | CURSOR_KEYS);
+    if ((count & PULL_CUT) == 0) { /* else it is asked for again */
+        send_end(h, m, count, cursor == 0 ? 0 : cursor | CURSOR_KEYS);
+    }
 }
 
 /* ---- learner ---- */
@@ -209,6 +234,19 @@ enum err on_pull_inv(struct hermes *h, const struct hermes_msg *m)
         got(h, m);
     }
     return OK;
+}
+
+enum err on_pull_multi(struct hermes *h, const struct hermes_msg *m)
+{
+    if (!expected(h, m)) {
+        return OK;
+    }
+    enum err e = on_multi(h, m, true);
+    if (e == OK && group_all_here(h, m)) {
+        mark(h, HERMES_MARK_PULL_MERGED, &m->parts[0].key, m->parts[0].ts, m->part_count);
+        got(h, m);
+    }
+    return e;
 }
 
 void on_pull_end(struct hermes *h, const struct hermes_msg *m)

@@ -8,6 +8,11 @@
 bool commit_pending(struct hermes *h, struct record *r)
 {
     must(r->has_pending);
+    if (r->group != NIL) {
+        mark(h, HERMES_MARK_MULTI_PROVED, &r->key, r->pending.ts, 0);
+        group_commit(h, r->group);
+        return true;
+    }
     struct hermes_meta c;
     key_meta(h, &r->key, &c);
     if (r->pending.rmw && !MUTANT(H3_APPLY_AT_INV) &&

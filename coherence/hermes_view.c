@@ -44,7 +44,9 @@ static void expel(struct hermes *h, struct record *r)
                      false);
         }
     }
-    if (r->has_pending) {
+    if (r->group != NIL) {
+        group_drop(h, r->group);
+    } else if (r->has_pending) {
         key_clear_pending(h, r);
     }
     fail_waiting(h, r);
@@ -59,6 +61,11 @@ static void revisit(struct hermes *h, struct record *r)
 {
     if (h->expelled) {
         expel(h, r);
+        return;
+    }
+    if (r->group != NIL) {
+        group_revisit(h, r);
+        pump(h, r);
         return;
     }
     bool own = r->own.active && !r->own.open;
@@ -79,7 +86,9 @@ static void revisit(struct hermes *h, struct record *r)
 static void revisit_peer(struct hermes *h, struct record *r)
 {
     uint32_t peer = mask_of(h, h->scan_peer);
-    if (r->own.active && !r->own.open && (r->own.round.acks & peer) == 0) {
+    if (r->group != NIL) {
+        group_revisit_peer(h, r, peer);
+    } else if (r->own.active && !r->own.open && (r->own.round.acks & peer) == 0) {
         send_update(h, peer, &r->key, &r->own.u);
     } else if (r->replaying && (r->round.acks & peer) == 0) {
         send_update(h, peer, &r->key, &r->pending);

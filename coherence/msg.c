@@ -26,6 +26,7 @@
 #define NONCE MSG_F_NONCE
 #define CURSOR MSG_F_CURSOR
 #define SEQ MSG_F_SEQ
+#define PARTS MSG_F_PARTS
 static const unsigned fields_of[MSG_KIND_COUNT] = {
 #define X(name, fields) [MSG_HERMES_##name] = (unsigned)(fields),
     MSG_KINDS(X)
@@ -39,8 +40,8 @@ static const char *const names[MSG_KIND_COUNT] = {
 
 #define HEADER_BYTES 13u
 
-/* The integer fields, in wire order: bit, member, width in bits. Key and payload come after them.
- */
+/* The integer fields, in wire order: bit, member, width in bits. Key, parts and payload come
+ * after them. */
 #define INTEGERS(X)                                                                                \
     X(NONCE, nonce, 64)                                                                            \
     X(SEQ, seq, 32)                                                                                \
@@ -55,12 +56,14 @@ static const char *const names[MSG_KIND_COUNT] = {
     X(GENERATION, generation, 64)                                                                  \
     X(NOW, now_ms, 64)
 
-/* Bytes of a frame without those of key and payload. */
+#define PART_BYTES 26u /* base, ts, generation, length of the key */
+
+/* Bytes of a frame without those of key, parts and payload. */
 #define X(bit, member, bits) +(((fields) & (bit)) != 0 ? (bits) / 8 : 0)
 static unsigned fixed_bytes(unsigned fields)
 {
     return HEADER_BYTES INTEGERS(X) + ((fields & KEY) != 0 ? 2 : 0) +
-           ((fields & PAYLOAD) != 0 ? 4 : 0);
+           ((fields & PARTS) != 0 ? 2 : 0) + ((fields & PAYLOAD) != 0 ? 4 : 0);
 }
 #undef X
 
@@ -69,10 +72,14 @@ const char *msg_name(enum msg_kind kind)
     return (unsigned)kind < MSG_KIND_COUNT ? names[kind] : "?";
 }
 
-size_t msg_size(enum msg_kind kind, const struct msg_bytes *b)
+size_t msg_size(const struct hermes_msg *m, const struct msg_bytes *b)
 {
-    unsigned fields = fields_of[kind];
-    return fixed_bytes(fields) + ((fields & KEY) != 0 ? (size_t)b->key_len : 0) +
+    unsigned fields = fields_of[m->kind];
+    size_t parts = 0;
+    for (uint32_t i = 0; (fields & PARTS) != 0 && i < m->part_count; i++) {
+        parts += PART_BYTES + b->part_keys[i].len;
+    }
+    return fixed_bytes(fields) + ((fields & KEY) != 0 ? (size_t)b->key_len : 0) + parts +
            ((fields & PAYLOAD) != 0 ? (size_t)b->payload_len : 0);
 }
 
@@ -92,11 +99,27 @@ PUT(16)
 PUT(32)
 PUT(64)
 
+static uint8_t *put_parts(uint8_t *p, const struct hermes_msg *m, const struct msg_key *keys)
+{
+    must(m->part_count >= 1 && m->part_count <= MSG_PARTS_MAX);
+    p = put16(p, (uint16_t)m->part_count);
+    for (uint32_t i = 0; i < m->part_count; i++) {
+        must(keys[i].len <= MSG_KEY_MAX);
+        p = put64(p, m->parts[i].base);
+        p = put64(p, m->parts[i].ts);
+        p = put64(p, m->parts[i].generation);
+        p = put16(p, (uint16_t)keys[i].len);
+        memcpy(p, keys[i].p, keys[i].len);
+        p += keys[i].len;
+    }
+    return p;
+}
+
 size_t msg_encode(const struct hermes_msg *m, const struct msg_bytes *b, uint8_t *frame,
                   size_t capacity)
 {
     must((unsigned)m->kind < MSG_KIND_COUNT);
-    size_t size = msg_size(m->kind, b);
+    size_t size = msg_size(m, b);
     must(size <= capacity);
     must(b->key_len <= MSG_KEY_MAX && b->payload_len <= MSG_PAYLOAD_MAX);
     unsigned fields = fields_of[m->kind];
@@ -113,6 +136,9 @@ size_t msg_encode(const struct hermes_msg *m, const struct msg_bytes *b, uint8_t
         p = put16(p, (uint16_t)b->key_len);
         memcpy(p, b->key, b->key_len);
         p += b->key_len;
+    }
+    if ((fields & PARTS) != 0) {
+        p = put_parts(p, m, b->part_keys);
     }
     if ((fields & PAYLOAD) != 0) {
         p = put32(p, b->payload_len);
@@ -193,6 +219,33 @@ static bool sense(const struct hermes_msg *m, unsigned fields)
     return true;
 }
 
+void msg_part_next(const uint8_t **at, struct hermes_part *part, struct msg_key *key)
+{
+    struct reader r = {.p = *at, .left = SIZE_MAX}; /* msg_decode has been here */
+    *part = (struct hermes_part){0};
+    part->base = take64(&r);
+    part->ts = take64(&r);
+    part->generation = take64(&r);
+    key->len = take16(&r);
+    key->p = take_bytes(&r, key->len);
+    part->key.ref.len = key->len;
+    *at = r.p;
+}
+
+/* Each part made by the owner, above its base. */
+static bool parts_ok(struct reader *r, const struct hermes_msg *m)
+{
+    bool ok = m->part_count >= 1 && m->part_count <= MSG_PARTS_MAX;
+    for (uint32_t i = 0; i < m->part_count && ok && !r->bad; i++) {
+        uint64_t base = take64(r);
+        uint64_t ts = take64(r);
+        (void)take64(r);
+        (void)take_bytes(r, take16(r));
+        ok = ts > base && ts_id(ts) == m->owner && ts_version(ts) > ts_version(base);
+    }
+    return ok;
+}
+
 enum err msg_decode(const uint8_t *frame, size_t len, struct hermes_msg *m, struct msg_bytes *b)
 {
     struct reader r = {.p = frame, .left = len};
@@ -217,10 +270,16 @@ enum err msg_decode(const uint8_t *frame, size_t len, struct hermes_msg *m, stru
         b->key = take_bytes(&r, b->key_len);
         m->key.ref.len = b->key_len;
     }
+    bool ok = true;
+    if ((fields & PARTS) != 0) {
+        m->part_count = take16(&r);
+        b->parts = r.p;
+        ok = parts_ok(&r, m);
+    }
     if ((fields & PAYLOAD) != 0) {
         b->payload_len = take32(&r);
         b->payload = take_bytes(&r, b->payload_len);
         m->payload.len = b->payload_len;
     }
-    return !r.bad && r.left == 0 && in_range(m, fields) && sense(m, fields) ? OK : ERR_PROTO;
+    return ok && !r.bad && r.left == 0 && in_range(m, fields) && sense(m, fields) ? OK : ERR_PROTO;
 }

@@ -49,9 +49,12 @@ struct hermes_key {
     X(VALUE, KEY | TS | FLAGS | GENERATION | PAYLOAD) /* committed value, ts and flags */          \
     X(FLOOR, KEY | TS | VERSION) /* the INV is at or below the slot's floor (H8) */                \
     X(LOCK, SLOT | NONCE)        /* exclusive grant wanted (H11) */                                \
-    X(LOCKED, SLOT | NONCE)      /* nothing of mine is under way in the slot */                    \
+    X(LOCKED, SLOT | NONCE |                                                                       \
+                  VERSION) /* nothing of mine is under way in the slot; version: its floor here */ \
     X(UNLOCK, SLOT | NONCE)                                                                        \
-    X(PURGE, SLOT | NONCE | VERSION) /* drop tombstones up to version */                           \
+    X(WANT, SLOT | NONCE)                   /* something waits here for the grant to end */        \
+    X(MULTI, OWNER | NOW | PARTS | PAYLOAD) /* an update of several keys of a slot (H11) */        \
+    X(PURGE, SLOT | NONCE | VERSION)        /* drop tombstones up to version */                    \
     X(PURGED, SLOT | NONCE)                                                                        \
     X(PULL, NONCE | CURSOR) /* learner: the next slice, please (H10) */                            \
     X(PULL_SLOT,                                                                                   \
@@ -59,7 +62,8 @@ struct hermes_key {
     X(PULL_VALUE, NONCE | SEQ | KEY | TS | FLAGS | GENERATION |                                    \
                       PAYLOAD) /* as VALUE, number seq of the slice */                             \
     X(PULL_INV, NONCE | SEQ | KEY | TS | BASE | OWNER | FLAGS | GENERATION | NOW |                 \
-                    PAYLOAD) /* pending at the donor */                                            \
+                    PAYLOAD)                                   /* pending at the donor */          \
+    X(PULL_MULTI, NONCE | SEQ | OWNER | NOW | PARTS | PAYLOAD) /* the same for several keys */     \
     X(PULL_END,                                                                                    \
       NONCE | SEQ | CURSOR) /* seq: how many there were (lower 8 bits); cursor 0: the last */
 
@@ -78,6 +82,7 @@ enum msg_field {
     MSG_F_NOW = 1 << 11,
     MSG_F_KEY = 1 << 12,
     MSG_F_PAYLOAD = 1 << 13,
+    MSG_F_PARTS = 1 << 14,
 };
 
 enum msg_kind {
@@ -86,6 +91,15 @@ enum msg_kind {
 #undef X
         MSG_KIND_COUNT
 };
+
+/* One key of an update of several: it stands on base and becomes ts. */
+struct hermes_part {
+    struct hermes_key key;
+    uint64_t base, ts;
+    uint64_t generation; /* of the key, unchanged; it is not hot */
+};
+
+#define MSG_PARTS_MAX 4096u
 
 #define MSG_FLAG_RMW 1u  /* INV: read-modify-write, else blind */
 #define MSG_FLAG_HOT 2u  /* the key is hot after this update, in `generation` */
@@ -106,7 +120,11 @@ struct hermes_msg {
     uint64_t generation;
     uint64_t now_ms; /* the update's wall clock, for its effects */
     struct hermes_key key;
-    struct coh_ref payload; /* INV: effects; VALUE: the driver's encoding of a value */
+    struct coh_ref payload; /* INV, MULTI: effects; VALUE: the driver's encoding of a value */
+    /* MULTI, PULL_MULTI: 1..MSG_PARTS_MAX; of the core when it sends, of the driver when it is
+       offered */
+    const struct hermes_part *parts;
+    uint32_t part_count;
 };
 
 /* Bytes of key and payload: of the frame when decoding (borrowed from it), the driver's own when
@@ -114,19 +132,30 @@ struct hermes_msg {
 struct msg_bytes {
     const uint8_t *key, *payload;
     uint32_t key_len, payload_len;
+    /* Encoding: bytes of each part's key. Decoding: NULL, and `parts` for msg_part_next. */
+    const struct msg_key *part_keys;
+    const uint8_t *parts;
+};
+struct msg_key {
+    const uint8_t *p;
+    uint32_t len;
 };
 
 /* Bytes that msg_encode will write. */
-size_t msg_size(enum msg_kind kind, const struct msg_bytes *b);
+size_t msg_size(const struct hermes_msg *m, const struct msg_bytes *b);
 /* Writes exactly msg_size bytes to frame. The fields must be in range (this is our own message:
  * asserted). */
 size_t msg_encode(const struct hermes_msg *m, const struct msg_bytes *b, uint8_t *frame,
                   size_t capacity);
 /* Decodes one whole frame. key.hash, key.slot and key.ref.handle and payload.handle are left 0 for
- * the driver to fill in; the lengths are set. ERR_PROTO: malformed, *m and *b unspecified: the
- * caller closes the peer. Borrows frame. */
+ * the driver to fill in, parts NULL; the lengths and part_count are set. ERR_PROTO: malformed, *m
+ * and *b unspecified: the caller closes the peer. Borrows frame. */
 enum err msg_decode(const uint8_t *frame, size_t len, struct hermes_msg *m,
                     struct msg_bytes *b) must_use;
+/* Reads the part at *at, of b->parts of a decoded frame, and moves *at behind it; to be called
+ * part_count times. The key's hash, slot and handle are left 0; its bytes are borrowed from the
+ * frame. */
+void msg_part_next(const uint8_t **at, struct hermes_part *part, struct msg_key *key);
 /* "INV", for traces. */
 const char *msg_name(enum msg_kind kind);
 

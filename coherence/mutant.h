@@ -35,13 +35,26 @@
     X(H10_NO_FLOOR)                                                                                \
     X(H11_START_IN_LOCKED)                                                                         \
     X(H11_GRANT_SURVIVES_VIEW)                                                                     \
+    X(H11_MULTI_PLUS_ONE)                                                                          \
+    X(H11_ACK_BESIDE_MULTI)                                                                        \
+    X(H11_OVERTAKEN_WRITE_DONE)                                                                    \
+    X(H11_COMMIT_HALF)                                                                             \
+    X(H11_STORE_HALF)                                                                              \
+    X(H11_SEND_HALF)                                                                               \
+    X(H11_NO_REPLAY)                                                                               \
+    X(H11_MULTI_WITHOUT_GRANT)                                                                     \
+    X(H11_FLOOR_NOT_TOLD)                                                                          \
+    X(H11_READ_HALF)                                                                               \
+    X(H11_GRANT_NEVER_GIVEN_UP)                                                                    \
     X(H12_NIL_BY_CLOCK)                                                                            \
     X(H13_UNKNOWN_RETRIED)                                                                         \
     X(H14_OVERTAKE)                                                                                \
+    X(H14_MULTI_OVERTAKES)                                                                         \
     X(G3_ANY_GENERATION)                                                                           \
     X(G4_PLAIN_WRITE_TO_HOT)                                                                       \
     X(G6_PROMOTE_ANY_GENERATION)                                                                   \
-    X(G7_DEMOTE_ANY_GENERATION)
+    X(G7_DEMOTE_ANY_GENERATION)                                                                    \
+    X(G13_MULTI_TOUCHES_HOT)
 
 #define COH_GALENE_MUTANTS(X)                                                                      \
     X(G1_READ_FILLS)                                                                               \

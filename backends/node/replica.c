@@ -27,7 +27,7 @@
 
 static void count_sent(struct replica *r, enum msg_kind kind)
 {
-    if (kind == MSG_HERMES_INV) {
+    if (kind == MSG_HERMES_INV || kind == MSG_HERMES_MULTI) {
         r->counts.inv_sent++;
     } else if (kind == MSG_HERMES_ACK) {
         r->counts.ack_sent++;
@@ -67,7 +67,16 @@ static void send_out(struct replica *r, const struct hermes_out *o)
         b.payload = (const uint8_t *)buf_head(&value);
         b.payload_len = (uint32_t)buf_used(&value);
     }
-    size_t size = msg_size(m->kind, &b);
+    struct msg_key *part_keys = NULL;
+    if (m->part_count != 0) {
+        part_keys = mem_alloc(m->part_count * sizeof *part_keys);
+        for (uint32_t i = 0; i < m->part_count; i++) {
+            const struct blob *key = ref_blob(m->parts[i].key.ref);
+            part_keys[i] = (struct msg_key){(const uint8_t *)key->bytes, key->len};
+        }
+        b.part_keys = part_keys;
+    }
+    size_t size = msg_size(m, &b);
     buf_consume(&r->frame, buf_used(&r->frame));
     uint8_t *at = (uint8_t *)buf_reserve(&r->frame, size);
     size_t len = msg_encode(m, &b, at, size);
@@ -83,6 +92,7 @@ static void send_out(struct replica *r, const struct hermes_out *o)
             }
         }
     }
+    mem_free(part_keys);
     buf_free(&value);
     buf_trim(&r->frame, 1u << 20);
 }
@@ -155,6 +165,24 @@ static void hold_frame(struct replica *r, const void *bytes, size_t len)
     r->held_count++;
 }
 
+/* The parts of an update of several keys, as the core wants them; the caller frees. NULL: none. */
+static struct hermes_part *take_parts(struct replica *r, struct hermes_msg *m,
+                                      const struct msg_bytes *b)
+{
+    if (m->part_count == 0) {
+        return NULL;
+    }
+    struct hermes_part *parts = mem_alloc(m->part_count * sizeof *parts);
+    const uint8_t *at = b->parts;
+    for (uint32_t i = 0; i < m->part_count; i++) {
+        struct msg_key key;
+        msg_part_next(&at, &parts[i], &key);
+        replica_key(r, &parts[i].key, blob_new(r, key.p, key.len));
+    }
+    m->parts = parts;
+    return parts;
+}
+
 static bool take_frame(struct replica *r, const void *bytes, size_t len)
 {
     struct hermes_msg m;
@@ -162,7 +190,8 @@ static bool take_frame(struct replica *r, const void *bytes, size_t len)
     if (msg_decode(bytes, len, &m, &b) != OK) {
         return false;
     }
-    if (m.kind == MSG_HERMES_PULL_VALUE || m.kind == MSG_HERMES_PULL_INV) {
+    if (m.kind == MSG_HERMES_PULL_VALUE || m.kind == MSG_HERMES_PULL_INV ||
+        m.kind == MSG_HERMES_PULL_MULTI) {
         replica_transfer_got(r, len);
     }
     if (b.key != NULL) {
@@ -171,11 +200,13 @@ static bool take_frame(struct replica *r, const void *bytes, size_t len)
     if (b.payload_len != 0) {
         m.payload = blob_ref(blob_new(r, b.payload, b.payload_len));
     }
+    struct hermes_part *parts = take_parts(r, &m, &b);
     struct hermes_in in = {
         .kind = HERMES_IN_MSG, .now_ns = clk_boot_ns(), .wall_ms = clk_wall_ms(), .u.msg = &m};
     if (replica_step(r, &in) == ERR_AGAIN) {
         hold_frame(r, bytes, len);
     }
+    mem_free(parts);
     return true;
 }
 

@@ -227,9 +227,9 @@ static void open_node(struct bench *b, unsigned i)
                                          .resend_ns = 1000000000u,
                                          .replay_ns = 2000000000u,
                                          .seed = i + 1};
-    const struct hermes_store store = {n,           store_get,     store_mark, store_prepare,
-                                       store_apply, store_install, store_read, store_same_key,
-                                       store_hold,  store_drop,    store_scan, store_purge};
+    const struct hermes_store store = {
+        n,    store_get,  store_mark,     store_prepare, store_apply, store_install, NULL,
+        NULL, store_read, store_same_key, store_hold,    store_drop,  store_scan,    store_purge};
     n->b = b;
     n->entries = mem_zalloc(KEYS * sizeof *n->entries);
     n->in.bytes = mem_alloc(QUEUE_BYTES);

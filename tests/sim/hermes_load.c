@@ -64,7 +64,10 @@ static void draw_op(struct sim *s, struct hw_op *o, unsigned client)
     *o = (struct hw_op){.kind = HERMES_READ};
     o->h.key = pick_key(s);
     o->h.kind = HIST_GET;
-    if (work(s, 100) < 45) {
+    if (c->multi && work(s, 100) < 40 && hw_draw_multi(s, o)) {
+        return;
+    }
+    if (work(s, 100) < 45 || hw_is_account(w, o->h.key)) {
         return;
     }
     o->kind = HERMES_WRITE;
@@ -109,9 +112,13 @@ uint32_t hw_issue(struct sim *s, unsigned client, unsigned node, const struct hw
     o->h.status = HIST_UNKNOWN;
     o->node = node;
     o->open = true;
-    o->writes = o->kind == HERMES_WRITE || o->kind == HERMES_UPDATE;
+    o->writes = o->kind == HERMES_WRITE || o->kind == HERMES_UPDATE || o->step_count != 0;
     if (o->writes) {
-        struct hw_effect e = {(uint8_t)o->h.kind, o->h.arg, o->h.arg2, 0};
+        struct hw_effect e = {(uint8_t)o->h.kind, o->h.arg, o->h.arg2, 0, 0, {{0}}};
+        if (o->step_count != 0) {
+            e = (struct hw_effect){.kind = HW_MULTI, .arg = i, .step_count = o->step_count};
+            memcpy(e.steps, o->steps, sizeof e.steps);
+        }
         o->effects = hw_blob_new(w, &e);
     }
     if (client < HW_CLIENTS_MAX) {
@@ -121,6 +128,7 @@ uint32_t hw_issue(struct sim *s, unsigned client, unsigned node, const struct hw
              o->kind == HERMES_READ     ? "read"
              : o->kind == HERMES_WRITE  ? "write"
              : o->kind == HERMES_UPDATE ? "rmw"
+             : o->kind == HERMES_MULTI  ? "multi"
                                         : "control",
              (unsigned long long)o->h.key, (long long)o->h.arg, node);
     uint8_t frame[5] = {HW_REQUEST, (uint8_t)i, (uint8_t)(i >> 8), (uint8_t)(i >> 16),
@@ -450,11 +458,15 @@ void hw_judge(struct sim *s)
     for (size_t i = 0; i < n; i++) {
         check_chain(s, i == 0 ? NULL : &sorted[i - 1], &sorted[i]);
     }
-    struct hist_op *ops = mem_alloc((w->op_count + 1) * sizeof *ops);
+    struct hist_op *ops = mem_alloc((w->op_count + 1) * HW_PARTS_MAX * sizeof *ops);
     size_t count = 0;
     for (uint32_t i = 0; i < w->op_count; i++) {
         const struct hw_op *o = &w->ops[i];
         check_control(s, sorted, n, o);
+        if (o->step_count != 0) {
+            count += hw_multi_history(o, ops + count);
+            continue;
+        }
         if (o->kind != HERMES_READ && !o->writes) {
             continue;
         }
@@ -472,6 +484,7 @@ void hw_judge(struct sim *s)
             }
         }
     }
+    hw_judge_multis(s);
     check_histories(s, ops, count);
     if (!s->failed && !w->scripted) {
         check_final_state(s);

@@ -40,7 +40,35 @@ static uint64_t get64(const uint8_t *p)
     return v;
 }
 
-#define PAYLOAD_BYTES 25u
+#define PAYLOAD_BYTES (26u + 10u * HW_PARTS_MAX)
+
+static void put_effect(uint8_t *p, const struct hw_effect *e)
+{
+    p[0] = e->kind;
+    put64(p + 1, (uint64_t)e->arg);
+    put64(p + 9, (uint64_t)e->arg2);
+    put64(p + 17, e->expire_ms);
+    p[25] = e->step_count;
+    p += 26;
+    for (unsigned i = 0; i < HW_PARTS_MAX; i++, p += 10) {
+        p[0] = e->steps[i].kind;
+        p[1] = e->steps[i].key;
+        put64(p + 2, (uint64_t)e->steps[i].arg);
+    }
+}
+
+static void get_effect(const uint8_t *p, struct hw_effect *e)
+{
+    *e = (struct hw_effect){.kind = p[0],
+                            .arg = (int64_t)get64(p + 1),
+                            .arg2 = (int64_t)get64(p + 9),
+                            .expire_ms = get64(p + 17),
+                            .step_count = p[25]};
+    p += 26;
+    for (unsigned i = 0; i < HW_PARTS_MAX; i++, p += 10) {
+        e->steps[i] = (struct hw_step){p[0], p[1], (int64_t)get64(p + 2)};
+    }
+}
 
 static void send_out(struct sim *s, unsigned node, const struct hermes_out *o)
 {
@@ -61,17 +89,23 @@ static void send_out(struct sim *s, unsigned node, const struct hermes_out *o)
         e = &w->blobs[m->payload.handle].effect;
     } else if (m->kind == MSG_HERMES_VALUE || m->kind == MSG_HERMES_PULL_VALUE) {
         const struct hw_entry *entry = &w->nodes[node].entries[hw_key_index(&m->key)];
-        value = (struct hw_effect){0, entry->v.value, entry->v.length, entry->expire_ms};
+        value = (struct hw_effect){
+            .arg = entry->v.value, .arg2 = entry->v.length, .expire_ms = entry->expire_ms};
         e = &value;
     }
     if (e != NULL) {
-        payload[0] = e->kind;
-        put64(payload + 1, (uint64_t)e->arg);
-        put64(payload + 9, (uint64_t)e->arg2);
-        put64(payload + 17, e->expire_ms);
+        put_effect(payload, e);
         b.payload = payload;
         b.payload_len = PAYLOAD_BYTES;
     }
+    uint8_t part_bytes[HW_PARTS_MAX][8];
+    struct msg_key part_keys[HW_PARTS_MAX];
+    must(m->part_count <= HW_PARTS_MAX);
+    for (uint32_t i = 0; i < m->part_count; i++) {
+        put64(part_bytes[i], hw_key_index(&m->parts[i].key));
+        part_keys[i] = (struct msg_key){part_bytes[i], sizeof part_bytes[i]};
+    }
+    b.part_keys = part_keys;
     uint8_t frame[SIM_FRAME_MAX];
     size_t len = msg_encode(m, &b, frame, sizeof frame);
     const struct view *v = hermes_view(w->nodes[node].core);
@@ -190,7 +224,7 @@ static enum err step(struct sim *s, unsigned node, struct hermes_in *in)
     w->out.count = 0;
     hw_limbo_empty(w);
     check_agreement(s, node);
-    if (w->config.purge) {
+    if (w->config.purge || w->config.multi) {
         check_grants(s);
     }
     sim_wake_at(s, node, hermes_next_deadline(n->core));
@@ -250,10 +284,21 @@ static enum err deliver(struct sim *s, unsigned node, const uint8_t *frame, size
         }
         hw_key(&m.key, get64(b.key));
     }
+    struct hermes_part parts[HW_PARTS_MAX];
+    if (m.part_count > HW_PARTS_MAX) {
+        return OK;
+    }
+    const uint8_t *at = b.parts;
+    for (uint32_t i = 0; i < m.part_count; i++) {
+        struct msg_key part_key;
+        msg_part_next(&at, &parts[i], &part_key);
+        hw_key(&parts[i].key, get64(part_key.p));
+    }
+    m.parts = parts;
     uint32_t blob = 0;
     if (b.payload_len == PAYLOAD_BYTES) {
-        struct hw_effect e = {b.payload[0], (int64_t)get64(b.payload + 1),
-                              (int64_t)get64(b.payload + 9), get64(b.payload + 17)};
+        struct hw_effect e;
+        get_effect(b.payload, &e);
         blob = hw_blob_new(w, &e);
         m.payload.handle = blob;
     }
@@ -335,8 +380,16 @@ void hw_node_op(struct sim *s, unsigned node, uint32_t i)
                            .generation = o->generation,
                            .version = o->version};
     hw_key(&op.key, o->h.key);
+    struct hermes_key keys[HW_PARTS_MAX];
+    op.keys = keys;
+    op.key_count = o->step_count;
+    op.reads = o->step_count != 0;
+    for (unsigned k = 0; k < o->step_count; k++) {
+        hw_key(&keys[k], o->steps[k].key);
+        op.reads = op.reads && o->steps[k].kind == HIST_GET;
+    }
     struct hermes_in in = {.kind = HERMES_IN_OP, .u.op = &op};
-    if (step(s, node, &in) == ERR_BUSY) {
+    if (step(s, node, &in) != OK) {
         struct hermes_done busy = {.op = i + 1, .result = HERMES_TRYAGAIN};
         hw_done(s, node, &busy);
     }

@@ -103,28 +103,34 @@ static void store_mark(void *ctx, const struct hermes_key *key, uint8_t state)
     e->present = state != 0 || e->ts != 0 || e->v.live;
 }
 
-static bool expired(const struct hw_entry *e, uint64_t now_ms)
+bool hw_expired(const struct hw_entry *e, uint64_t now_ms)
 {
     return e->v.live && e->expire_ms != 0 && now_ms > e->expire_ms;
 }
 
-static int64_t run_effect(struct hw_entry *e, const struct hw_effect *f, uint64_t now_ms)
+int64_t hw_run_effect(struct hw_entry *e, uint8_t kind, int64_t arg, int64_t arg2,
+                      uint64_t expire_ms, uint64_t now_ms)
 {
-    if (f->kind == HW_NO_CHANGE) {
+    if (kind == HW_NO_CHANGE) {
         return 0;
     }
-    if (expired(e, now_ms)) {
+    if (hw_expired(e, now_ms)) {
         e->v = (struct hist_value){0};
         e->expire_ms = 0;
     }
-    if (f->kind == HW_EXPIRE) {
+    if (kind == HW_EXPIRE) {
         return 0;
     }
-    int64_t ret = hist_apply(&e->v, (enum hist_kind)f->kind, f->arg, f->arg2);
-    if (f->kind == HIST_SET || !e->v.live) {
-        e->expire_ms = f->kind == HIST_SET ? f->expire_ms : 0;
+    int64_t ret = hist_apply(&e->v, (enum hist_kind)kind, arg, arg2);
+    if (kind == HIST_SET || !e->v.live) {
+        e->expire_ms = kind == HIST_SET ? expire_ms : 0;
     }
     return ret;
+}
+
+static int64_t run_effect(struct hw_entry *e, const struct hw_effect *f, uint64_t now_ms)
+{
+    return hw_run_effect(e, f->kind, f->arg, f->arg2, f->expire_ms, now_ms);
 }
 
 static bool store_prepare(void *ctx, const struct hermes_key *key, const struct hermes_op *op,
@@ -134,7 +140,7 @@ static bool store_prepare(void *ctx, const struct hermes_key *key, const struct 
     struct hw *w = hw_of(p->s);
     struct hw_entry copy = *entry_of(ctx, key);
     if (op->kind == HERMES_EXPIRE) {
-        if (!expired(&copy, wall_ms)) {
+        if (!hw_expired(&copy, wall_ms)) {
             return false;
         }
         struct hw_effect del = {.kind = HW_EXPIRE};
@@ -143,7 +149,7 @@ static bool store_prepare(void *ctx, const struct hermes_key *key, const struct 
         return true;
     }
     const struct hw_effect *f = &w->blobs[op->effects.handle].effect;
-    bool was_expired = expired(&copy, wall_ms);
+    bool was_expired = hw_expired(&copy, wall_ms);
     struct hist_value before = copy.v;
     int64_t ret = run_effect(&copy, f, wall_ms);
     bool same = copy.v.live == before.live && copy.v.value == before.value &&
@@ -165,8 +171,8 @@ static uint64_t ledger_hash(uint64_t key, uint64_t ts)
 }
 
 /* The first replica to run an update writes down what it made; the others must make the same. */
-static void ledger(struct sim *s, unsigned node, uint64_t key, const struct hw_entry *e,
-                   const struct hermes_update *u, const struct hw_effect *f)
+void hw_ledger(struct sim *s, unsigned node, uint64_t key, const struct hw_entry *e,
+               const struct hermes_update *u, const struct hw_effect *f)
 {
     struct hw *w = hw_of(s);
     uint64_t i = ledger_hash(key, u->ts) % HW_LEDGER_SIZE;
@@ -206,7 +212,7 @@ static void store_apply(void *ctx, const struct hermes_key *key, const struct he
     e->hot = u->hot;
     e->generation = u->generation;
     e->present = true;
-    ledger(p->s, p->node, hw_key_index(key), e, u, f);
+    hw_ledger(p->s, p->node, hw_key_index(key), e, u, f);
     if (op != 0) {
         w->ops[op - 1].h.ret = ret;
         w->ops[op - 1].h.base = u->base;
@@ -233,8 +239,28 @@ static void store_read(void *ctx, const struct hermes_key *key, uint64_t op)
 {
     const struct place *p = ctx;
     const struct hw_entry *e = entry_of(ctx, key);
-    bool gone = !e->v.live || expired(e, hw_wall_ms(p->s, p->node));
+    bool gone = !e->v.live || hw_expired(e, hw_wall_ms(p->s, p->node));
     hw_of(p->s)->ops[op - 1].h.ret = gone ? HIST_ABSENT : e->v.value;
+}
+
+static bool store_prepare_multi(void *ctx, const struct hermes_op *op, uint64_t wall_ms,
+                                struct coh_ref *effects)
+{
+    const struct place *p = ctx;
+    if (!hw_prepare_multi(p->s, p->node, op, wall_ms)) {
+        return false;
+    }
+    hw_of(p->s)->blobs[op->effects.handle].refs++;
+    node_of(ctx)->holds++;
+    *effects = op->effects;
+    return true;
+}
+
+static void store_apply_multi(void *ctx, const struct hermes_part *parts, uint32_t count,
+                              const struct hermes_update *u, uint64_t op)
+{
+    const struct place *p = ctx;
+    hw_apply_multi(p->s, p->node, parts, count, u, op);
 }
 
 static bool store_same_key(void *ctx, struct coh_ref a, struct coh_ref b)
@@ -307,6 +333,8 @@ void hw_store(struct sim *s, unsigned node, struct hermes_store *out)
                                  .mark = store_mark,
                                  .prepare = store_prepare,
                                  .apply = store_apply,
+                                 .prepare_multi = store_prepare_multi,
+                                 .apply_multi = store_apply_multi,
                                  .install = store_install,
                                  .read = store_read,
                                  .same_key = store_same_key,

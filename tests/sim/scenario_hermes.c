@@ -118,7 +118,7 @@ int scenarios_hermes(void)
         chooser_init_tape(&s->choose, NULL, NULL, 0);
         sc.w->scripted = true;
         sc.w->config = (struct hw_config){
-            .replicas = 3, .keys = 8, .purge = true, .mix = true, .expire = true};
+            .replicas = 3, .keys = 8, .purge = true, .mix = true, .expire = true, .multi = true};
         sim_begin(s);
         sc_leases(&sc);
         table[i].fn(&sc);

@@ -76,7 +76,23 @@ extern const uint32_t one_two_three[];
     X(h10_learner_takes_value_pending_and_floor)                                                   \
     X(h10_floor_says_nothing_at_a_learner) X(h11_grant_excludes_updates) X(h11_smaller_id_wins)    \
         X(h11_view_change_voids_grants) X(h12_nil_only_after_deletion) X(h13_expelled_is_unknown)  \
-            X(h14_program_order) X(g3_g4_g7_generation_is_checked) X(g6_generations_grow)
+            X(h14_program_order) X(g3_g4_g7_generation_is_checked) X(g6_generations_grow)          \
+    X(h11_multi_is_plus_three_everywhere_at_once)                                                  \
+    X(h11_multi_needs_the_grant)                                                                   \
+    X(h11_owner_dies_and_nobody_has_it)                                                            \
+    X(h11_owner_dies_and_one_has_it)                                                               \
+    X(h11_owner_dies_after_its_answer)                                                             \
+    X(h11_nothing_overtakes_it_when_the_grant_is_void)                                             \
+    X(h11_a_racing_update_is_decided_by_it)                                                        \
+    X(h11_multi_starts_above_every_floor)                                                          \
+    X(h11_read_of_several_keys_sees_all_or_none)                                                   \
+    X(h11_grant_is_kept_and_given_up)                                                              \
+    X(h11_two_owners_take_turns)                                                                   \
+    X(h11_learner_stores_it_whole)                                                                 \
+    X(h10_learner_takes_a_pending_multi)                                                           \
+    X(h14_multi_keeps_its_place)                                                                   \
+    X(h13_expelled_owner_of_a_multi_is_unknown)                                                    \
+    X(g13_multi_refuses_hot_keys)
 /* clang-format on */
 
 #define X(name) void name(struct script *sc);

@@ -43,6 +43,9 @@ static void draw_config(struct sim *s)
     c->expire = sim_choose(s, SITE_CONFIG, 6) == 5;
     c->tight = sim_choose(s, SITE_CONFIG, 5) == 4;
     c->ops = 200 + sim_choose(s, SITE_CONFIG, 300);
+    c->multi = c->keys > HW_SLOTS && sim_choose(s, SITE_CONFIG, 3) != 0;
+    c->accounts = c->multi && sim_choose(s, SITE_CONFIG, 2) != 0;
+    c->mix = c->mix || c->multi; /* values are not unique then */
 }
 
 static void setup(struct sim *s)

@@ -15,6 +15,7 @@
  *   hermes_node.c     driver of a replica, hermes_store.c its store
  *   hermes_members.c  views and leases
  *   hermes_load.c     clients, histories, final checks
+ *   hermes_multi.c    operations of several keys: store, load, checks
  *   world_hermes.c    putting it together */
 #define HW_REPLICAS_MAX 5
 #define HW_KEYS_MAX 64
@@ -36,21 +37,45 @@ struct hw_entry { /* of a model store */
     bool hot;
 };
 
+#define HW_PARTS_MAX 3
+
+struct hw_step {  /* what an operation of several keys does to one of them */
+    uint8_t kind; /* enum hist_kind, HW_ADD, HW_MOVE */
+    uint8_t key;
+    int64_t arg;
+};
+
 struct hw_effect { /* what a blob of effects says */
-    uint8_t kind;  /* enum hist_kind; HW_NO_CHANGE, HW_EXPIRE */
+    uint8_t kind;  /* enum hist_kind; HW_NO_CHANGE, HW_EXPIRE, HW_MULTI */
     int64_t arg, arg2;
     uint64_t expire_ms;
+    uint8_t step_count; /* HW_MULTI; arg: number of the operation */
+    struct hw_step steps[HW_PARTS_MAX];
 };
 #define HW_NO_CHANGE 100
 #define HW_EXPIRE 101
+#define HW_MULTI 102
+#define HW_ADD 103  /* absent counts as 0 */
+#define HW_MOVE 104 /* from the key of the step before, which is absent then; nothing if it is */
 
 struct hw_blob {
     uint32_t refs, next;
     struct hw_effect effect;
 };
 
+struct hw_part { /* what an operation of several keys saw and did */
+    int64_t ret;
+    struct hist_value after;
+    uint64_t base, ts; /* ts: after it, if it changed something */
+    bool absent;       /* was, before it */
+};
+
 struct hw_op {
     struct hist_op h;
+    uint8_t step_count; /* several keys; h.key is the first */
+    struct hw_step steps[HW_PARTS_MAX];
+    struct hw_part parts[HW_PARTS_MAX];
+    bool prepared; /* parts are filled in */
     enum hermes_op_kind kind;
     bool hotwrite;
     uint64_t generation, version;
@@ -65,7 +90,7 @@ struct hw_op {
 
 struct hw_held {
     uint16_t len;
-    uint8_t bytes[200];
+    uint8_t bytes[300];
 };
 
 struct hw_node {
@@ -110,6 +135,8 @@ struct hw_config {
     unsigned replicas, clients, keys, pipeline;
     bool tight; /* tables so small that they overflow */
     bool zipf, mix, del, purge, hot, expire, rmw_heavy;
+    bool multi;
+    bool accounts; /* keys of the last slot are written by transfers only, which keep their sum */
     uint32_t ops;
 };
 
@@ -159,6 +186,24 @@ void hw_limbo_empty(struct hw *w); /* frees what was dropped: the outbox has bee
 void hw_blobs_init(struct hw *w);
 uint32_t hw_blob_new(struct hw *w, const struct hw_effect *e);
 void hw_blob_drop(struct hw *w, uint32_t blob);
+
+int64_t hw_run_effect(struct hw_entry *e, uint8_t kind, int64_t arg, int64_t arg2,
+                      uint64_t expire_ms, uint64_t now_ms);
+bool hw_expired(const struct hw_entry *e, uint64_t now_ms);
+void hw_ledger(struct sim *s, unsigned node, uint64_t key, const struct hw_entry *e,
+               const struct hermes_update *u, const struct hw_effect *f);
+
+/* ---- hermes_multi.c ---- */
+bool hw_prepare_multi(struct sim *s, unsigned node, const struct hermes_op *op, uint64_t wall_ms);
+void hw_apply_multi(struct sim *s, unsigned node, const struct hermes_part *parts, uint32_t count,
+                    const struct hermes_update *u, uint64_t op);
+/* Makes *o an operation of several keys, one of them its key; false: there is no other of the slot.
+ */
+bool hw_draw_multi(struct sim *s, struct hw_op *o);
+bool hw_is_account(const struct hw *w, uint64_t key);
+/* Appends the operation's part of each key's history; gives how many. */
+size_t hw_multi_history(const struct hw_op *o, struct hist_op *out);
+void hw_judge_multis(struct sim *s);
 
 /* ---- hermes_node.c ---- */
 void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder); /* empty */

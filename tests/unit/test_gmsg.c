@@ -13,8 +13,10 @@
 
 static const uint8_t key_bytes[] = "some key";
 static const uint8_t payload_bytes[] = "a value";
-static const struct msg_bytes bytes = {key_bytes, payload_bytes, sizeof key_bytes - 1,
-                                       sizeof payload_bytes - 1};
+static const struct msg_bytes bytes = {.key = key_bytes,
+                                       .payload = payload_bytes,
+                                       .key_len = sizeof key_bytes - 1,
+                                       .payload_len = sizeof payload_bytes - 1};
 
 static struct gmsg sample(enum gmsg_kind kind)
 {
@@ -133,7 +135,7 @@ static void any_generation_may_be_dropped_and_wished_cold(void **state)
 static void values_without_bytes_have_none(void **state)
 {
     (void)state;
-    const struct msg_bytes no_payload = {key_bytes, NULL, sizeof key_bytes - 1, 0};
+    const struct msg_bytes no_payload = {.key = key_bytes, .key_len = sizeof key_bytes - 1};
     uint8_t frame[256];
     struct msg_bytes b;
     struct gmsg m = sample(GMSG_DONE);

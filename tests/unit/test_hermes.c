@@ -53,6 +53,31 @@ static void toy_apply(void *ctx, const struct hermes_key *key, const struct herm
     t->applied++;
 }
 
+static bool toy_prepare_multi(void *ctx, const struct hermes_op *op, uint64_t wall_ms,
+                              struct coh_ref *effects)
+{
+    (void)wall_ms;
+    if (op->id % 3 == 0) {
+        return false;
+    }
+    ((struct toy *)ctx)->holds++;
+    *effects = op->effects;
+    return true;
+}
+
+static void toy_apply_multi(void *ctx, const struct hermes_part *parts, uint32_t count,
+                            const struct hermes_update *u, uint64_t op)
+{
+    (void)u;
+    (void)op;
+    struct toy *t = ctx;
+    for (uint32_t i = 0; i < count; i++) {
+        t->meta[at(&parts[i].key)] = (struct hermes_meta){
+            .ts = parts[i].ts, .generation = parts[i].generation, .live = true};
+    }
+    t->applied++;
+}
+
 static void toy_install(void *ctx, const struct hermes_key *key, const struct hermes_meta *meta,
                         struct coh_ref payload)
 {
@@ -125,12 +150,25 @@ static enum err step(struct fixture *f, struct hermes_in in)
 
 static struct hermes_key key(uint64_t i)
 {
-    return (struct hermes_key){.hash = i, .ref = {i + 1, 4}, .slot = (uint16_t)i};
+    return (struct hermes_key){.hash = i, .ref = {i + 1, 4}, .slot = (uint16_t)(i / 2)};
 }
 
 static enum err operate(struct fixture *f, enum hermes_op_kind kind, uint64_t k, uint64_t id)
 {
     struct hermes_op op = {.id = id, .kind = kind, .key = key(k), .effects = {99, 1}};
+    return step(f, (struct hermes_in){.kind = HERMES_IN_OP, .u.op = &op});
+}
+
+static enum err operate_on_two(struct fixture *f, uint64_t k, uint64_t id, bool reads)
+{
+    struct hermes_key keys[2] = {key(k & ~UINT64_C(1)), key(k | 1)};
+    struct hermes_op op = {.id = id,
+                           .kind = HERMES_MULTI,
+                           .key = keys[0],
+                           .effects = {99, 1},
+                           .keys = keys,
+                           .key_count = 2,
+                           .reads = reads};
     return step(f, (struct hermes_in){.kind = HERMES_IN_OP, .u.op = &op});
 }
 
@@ -142,6 +180,8 @@ static int setup(void **state)
                                  .mark = toy_mark,
                                  .prepare = toy_prepare,
                                  .apply = toy_apply,
+                                 .prepare_multi = toy_prepare_multi,
+                                 .apply_multi = toy_apply_multi,
                                  .install = toy_install,
                                  .read = toy_read,
                                  .same_key = toy_same,
@@ -209,6 +249,43 @@ static void a_write_takes_one_round(void **state)
     assert_true(hermes_idle(f->h));
     assert_int_equal(f->toy.holds, 0);
     assert_int_equal(f->toy.applied, 1);
+}
+
+/* LOCK and LOCKED, then one round; the grant is kept, so the next one is a round only. */
+static void two_keys_take_a_lock_and_a_round(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(operate_on_two(f, 2, 7, false), OK);
+    assert_int_equal(f->out.count, 1);
+    assert_int_equal(f->out.out[0].u.msg.kind, MSG_HERMES_LOCK);
+    struct hermes_msg locked = message(MSG_HERMES_LOCKED, 2, 0, 0);
+    locked.slot = f->out.out[0].u.msg.slot;
+    locked.nonce = f->out.out[0].u.msg.nonce;
+    locked.version = 4; /* a floor */
+    assert_int_equal(receive(f, locked), OK);
+    locked.sender = 3;
+    locked.version = 0;
+    for (uint64_t round = 0; round < 2; round++) {
+        assert_int_equal(round == 0 ? receive(f, locked) : operate_on_two(f, 2, 8, false), OK);
+        assert_int_equal(f->out.count, 1);
+        struct hermes_msg m = f->out.out[0].u.msg;
+        assert_int_equal(m.kind, MSG_HERMES_MULTI);
+        assert_int_equal(m.part_count, 2);
+        struct hermes_key first = m.parts[0].key;
+        uint64_t ts = m.parts[0].ts;
+        assert_int_equal(ts_version(ts), 7 + 3 * round);
+        struct hermes_msg ack = message(MSG_HERMES_ACK, 2, first.hash, ts);
+        assert_int_equal(receive(f, ack), OK);
+        assert_int_equal(f->out.count, 0);
+        ack.sender = 3;
+        assert_int_equal(receive(f, ack), OK);
+        assert_int_equal(f->out.count, 2);
+        assert_int_equal(f->out.out[0].u.msg.kind, MSG_HERMES_VAL);
+        assert_int_equal(f->out.out[1].u.done.op, 7 + round);
+        assert_int_equal(f->out.out[1].u.done.result, HERMES_DONE);
+    }
+    assert_int_equal(f->toy.applied, 2);
+    assert_int_equal(f->toy.holds, 0);
 }
 
 static void a_full_table_refuses_and_changes_nothing(void **state)
@@ -280,7 +357,7 @@ static void unknown_kinds_of_operation_are_refused(void **state)
 {
     struct fixture *f = *state;
     uint64_t before = hermes_digest(f->h);
-    assert_int_equal(operate(f, (enum hermes_op_kind)(HERMES_PURGE + 1), 3, 1), ERR_UNSUPPORTED);
+    assert_int_equal(operate(f, (enum hermes_op_kind)(HERMES_MULTI + 1), 3, 1), ERR_UNSUPPORTED);
     assert_int_equal(hermes_digest(f->h), before);
 }
 
@@ -302,9 +379,17 @@ static void well_formed_nonsense_is_survived(void **state)
         m.version = (r >> 33) % 8;
         m.slot = (uint16_t)((r >> 36) % 16);
         m.nonce = (r >> 40) % 3;
+        struct hermes_part parts[3];
+        m.parts = parts;
+        m.part_count = 1 + (uint32_t)(r >> 42) % 3;
+        for (uint32_t p = 0; p < m.part_count; p++) {
+            parts[p] = (struct hermes_part){key(m.key.hash ^ (r >> (p + 1)) % 3), m.base, m.ts, 0};
+        }
         assert_true(receive(f, m) != ERR_PROTO);
         if (i % 7 == 0) {
             (void)operate(f, (enum hermes_op_kind)((r >> 5) % 7), (r >> 9) % 12, i + 1);
+        } else if (i % 7 == 1) {
+            (void)operate_on_two(f, (r >> 9) % 12, i + 1, (r & 4) != 0);
         }
         if (i % 11 == 0) {
             f->now += 500;
@@ -320,6 +405,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_write_takes_one_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_keys_take_a_lock_and_a_round, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_table_refuses_and_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_operations_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(messages_of_other_epochs_change_nothing, setup, teardown),
