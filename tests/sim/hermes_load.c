@@ -162,9 +162,13 @@ void hw_client_turn(struct sim *s, unsigned client)
 void hw_request(struct sim *s, unsigned node, uint32_t i)
 {
     struct hw *w = hw_of(s);
-    if (i >= w->op_count || !w->ops[i].open || w->ops[i].node != node || w->ops[i].replied ||
-        w->nodes[node].core == NULL) {
+    if (i >= w->op_count || !w->ops[i].open || w->ops[i].node != node || w->ops[i].replied) {
         return; /* its connection broke */
+    }
+    if (w->nodes[node].core == NULL) { /* not in a view yet */
+        struct hermes_done not_here = {.op = i + 1, .result = HERMES_TRYAGAIN};
+        hw_done(s, node, &not_here);
+        return;
     }
     struct hw_op *o = &w->ops[i];
     if (o->expire_ms != 0) { /* a relative expiry becomes absolute here */

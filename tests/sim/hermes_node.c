@@ -193,6 +193,15 @@ static void check_grants(struct sim *s)
     }
 }
 
+static void arm(struct sim *s, unsigned node)
+{
+    struct hw *w = hw_of(s);
+    uint64_t at =
+        w->nodes[node].core != NULL ? hermes_next_deadline(w->nodes[node].core) : SIM_NEVER;
+    uint64_t also = w->also_wake != NULL ? w->also_wake(s, node) : SIM_NEVER;
+    sim_wake_at(s, node, also < at ? also : at);
+}
+
 static enum err step(struct sim *s, unsigned node, struct hermes_in *in)
 {
     struct hw *w = hw_of(s);
@@ -227,7 +236,7 @@ static enum err step(struct sim *s, unsigned node, struct hermes_in *in)
     if (w->config.purge || w->config.multi) {
         check_grants(s);
     }
-    sim_wake_at(s, node, hermes_next_deadline(n->core));
+    arm(s, node);
     return e;
 }
 
@@ -266,7 +275,7 @@ void hw_node_start(struct sim *s, unsigned node, uint32_t id, bool founder)
 void hw_node_stop(struct sim *s, unsigned node)
 {
     hw_of(s)->nodes[node].core = NULL;
-    sim_wake_at(s, node, SIM_NEVER);
+    arm(s, node);
 }
 
 static enum err deliver(struct sim *s, unsigned node, const uint8_t *frame, size_t len)

@@ -47,7 +47,8 @@ static void check_left_out(struct sim *s, struct ms *m, const struct map_node *n
     id->out_version = version;
     id->was_learner = (n->flags & MAP_MEMBER) == 0;
     int holder = ms_runs(s, m, n->boot);
-    if ((n->flags & MAP_MEMBER) != 0 && holder >= 0 && m->hold[holder].id == n->id &&
+    if (!m->leases_not_judged && (n->flags & MAP_MEMBER) != 0 && holder >= 0 &&
+        m->hold[holder].id == n->id &&
         lease_valid_now(s, m, (unsigned)holder)) { /* learners serve nothing */
         sim_fail(s, "map %llu leaves out %u, which still has a lease for %llu us",
                  (unsigned long long)version, n->id,
@@ -61,8 +62,8 @@ void ms_saw_lease(struct sim *s, struct ms *m, unsigned holder)
 {
     const struct ms_holder *h = &m->hold[holder];
     uint32_t id = h->core != NULL ? holder_id(h->core) : 0;
-    if (id != 0 && id < MS_IDS_MAX && m->ids[id].out_version != 0 && !m->ids[id].was_learner &&
-        lease_valid_now(s, m, holder)) {
+    if (!m->leases_not_judged && id != 0 && id < MS_IDS_MAX && m->ids[id].out_version != 0 &&
+        !m->ids[id].was_learner && lease_valid_now(s, m, holder)) {
         sim_fail(s, "holder %u takes a lease as %u, which map %llu leaves out", holder, id,
                  (unsigned long long)m->ids[id].out_version);
     }

@@ -275,6 +275,13 @@ static void holder_output(struct sim *s, struct ms *m, unsigned i, const struct 
     }
 }
 
+static void arm(struct sim *s, struct ms *m, unsigned i)
+{
+    uint64_t at = ms_holder_deadline(m, i);
+    uint64_t also = m->ops->also_wake != NULL ? m->ops->also_wake(s, i) : SIM_NEVER;
+    sim_wake_at(s, m->holder_node[i], also < at ? also : at);
+}
+
 static void holder_input(struct sim *s, struct ms *m, unsigned i, struct holder_in *in)
 {
     struct ms_holder *h = &m->hold[i];
@@ -293,9 +300,7 @@ static void holder_input(struct sim *s, struct ms *m, unsigned i, struct holder_
     for (uint32_t k = 0; k < count && h->core != NULL; k++) {
         holder_output(s, m, i, &outs[k]);
     }
-    if (h->core != NULL) {
-        sim_wake_at(s, m->holder_node[i], ms_holder_deadline(m, i));
-    }
+    arm(s, m, i);
 }
 
 uint64_t ms_holder_deadline(const struct ms *m, unsigned i)
@@ -335,7 +340,7 @@ void ms_holder_stop(struct sim *s, struct ms *m, unsigned i)
     h->has_data = false;
     h->change_open = false;
     h->lease = (struct lease){0};
-    sim_wake_at(s, m->holder_node[i], SIM_NEVER);
+    arm(s, m, i);
 }
 
 void ms_join(struct sim *s, struct ms *m, unsigned i)

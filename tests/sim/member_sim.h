@@ -73,6 +73,8 @@ struct ms_ops {
     void (*lease)(struct sim *s, unsigned holder, struct lease lease);
     void (*expelled)(struct sim *s, unsigned holder, bool ordered);
     void (*released)(struct sim *s, unsigned holder);
+    /* something else at its node wants to be woken too: when, on its clock. Or NULL */
+    uint64_t (*also_wake)(struct sim *s, unsigned holder);
 };
 
 struct ms {
@@ -94,6 +96,7 @@ struct ms {
     struct member_trace trace[256];
     unsigned mark_base; /* of the world's marks, where ours begin */
     bool persist_faults, crash_at_persist;
+    bool leases_not_judged;                             /* histories are to tell */
     uint64_t sent[MAP_ACCEPTORS_MAX][MEMBER_MSG_COUNT]; /* between acceptors */
 };
 

@@ -98,7 +98,7 @@ struct sim {
     struct sim_event *free_events;
     uint64_t sequence;
     uint64_t hash;       /* of everything that was delivered and decided */
-    uint64_t marks[128]; /* counts, by the world's numbers */
+    uint64_t marks[256]; /* counts, by the world's numbers */
     bool verbose;
     bool failed;
     char failure[512];

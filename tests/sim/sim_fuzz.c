@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/sim/sim.h"
+#include "tests/sim/world_cluster.h"
 #include "tests/sim/world_hermes.h"
 #include "tests/sim/world_member.h"
 

@@ -28,10 +28,11 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/world_cluster.h"
 #include "tests/sim/world_hermes.h"
 #include "tests/sim/world_member.h"
 
-static const struct sim_world *const worlds[] = {&world_hermes, &world_member};
+static const struct sim_world *const worlds[] = {&world_hermes, &world_member, &world_cluster};
 
 struct options {
     const struct sim_world *world;
@@ -45,7 +46,7 @@ struct options {
 
 struct total {
     uint64_t runs, steps, hash;
-    uint64_t marks[128];
+    uint64_t marks[256];
 };
 
 static struct sim *make(const struct options *o)

@@ -25,7 +25,7 @@ static void mutant_set(unsigned n)
 }
 #endif
 
-static void draw_config(struct sim *s)
+void hw_draw_config(struct sim *s)
 {
     struct hw_config *c = &hw_of(s)->config;
     static const uint8_t key_counts[] = {1, 8, 4, 64};
@@ -53,7 +53,7 @@ static void setup(struct sim *s)
     struct hw *w = hw_of(s);
     hw_blobs_init(w);
     if (!w->scripted) {
-        draw_config(s);
+        hw_draw_config(s);
     }
     s->node_count = w->config.replicas + 2;
     s->fault_nodes = w->config.replicas;
@@ -191,7 +191,7 @@ static void heal(struct sim *s)
     }
 }
 
-static void teardown(struct sim *s)
+void hw_teardown(struct sim *s)
 {
     struct hw *w = hw_of(s);
     for (unsigned i = 0; i < HW_REPLICAS_MAX; i++) {
@@ -219,7 +219,7 @@ const struct sim_world world_hermes = {
     .settled = hw_settled,
     .heal = heal,
     .judge = hw_judge,
-    .teardown = teardown,
+    .teardown = hw_teardown,
     .scenarios = scenarios_hermes,
     .bench = hermes_bench,
 };

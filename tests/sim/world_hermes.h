@@ -160,6 +160,9 @@ struct hw {
     unsigned
         gone; /* nodes that stay down after healing: the others must get along without (liveness) */
     unsigned stepping; /* node whose step it is */
+    /* something else at that node wants to be woken too (world_cluster): when, on its clock. Or
+     * NULL */
+    uint64_t (*also_wake)(struct sim *s, unsigned node);
 };
 
 static inline struct hw *hw_of(struct sim *s)
@@ -251,6 +254,8 @@ enum hw_event {
     HW_EV_PEER,
     HW_EV_CHAOS
 };
+void hw_draw_config(struct sim *s);
+void hw_teardown(struct sim *s);
 extern const struct sim_world world_hermes;
 
 /* scenario_hermes.c: scripted runs named after the rules; prints what failed, gives how many did.

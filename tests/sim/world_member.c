@@ -73,7 +73,7 @@ static void on_released(struct sim *s, unsigned i)
     }
 }
 
-static const struct ms_ops ops = {on_view, on_lease, on_expelled, on_released};
+static const struct ms_ops ops = {on_view, on_lease, on_expelled, on_released, NULL};
 
 /* ---- setting up ---- */
 
