@@ -225,8 +225,8 @@ struct galene_out {
     X(READ_NO_LEASE) X(READ_NEAR_EXPIRY) X(READ_EXPIRED)                                           \
     X(WRITE_HOT) X(WRITE_COLD) X(WRITE_QUEUED) X(WRITE_WAITED_FOR_DROP) X(COMBINED)                \
     X(COMBINED_LATE) X(ORDER_WAITED)                                                               \
-    X(INV_SET) X(INV_NO_ENTRY) X(INV_LARGER) X(INV_SMALLER) X(ROUND_DONE) X(ACK_LATE)              \
-    X(INV_RESENT) X(ROUND_RESTARTED)                                                               \
+    X(INV_SET) X(INV_NO_ENTRY) X(ODD_INV_LARGER) X(INV_SMALLER) X(ROUND_DONE) X(ACK_LATE)              \
+    X(INV_RESENT) X(ROUND_RESTARTED) X(WAITS_FOR_VIEW)                                                               \
     X(DONE_KEPT) X(DONE_OLDER) X(DONE_OTHER_TOKEN) X(DONE_NO_VALUE) X(BECAME_VALID)                \
     X(REFUSED_COLD) X(REFUSED_HOT) X(HOT_UNKNOWN_HERE) X(BACKEND_FAILED) X(OUTCOME_UNKNOWN)        \
     X(SUPERSEDED) X(UNCACHEABLE)                                                                   \
@@ -235,7 +235,7 @@ struct galene_out {
     X(DRAINED) X(DROPPED) X(CONTROL_OLD_EPOCH) X(CONTROL_OUT_OF_ORDER) X(DEMOTE_ASKED)             \
     X(DEMOTE_DONE)                                                                                 \
     X(EXPIRE_WRITTEN) X(VIEW_INSTALLED) X(EXPELLED) X(RETRIED) X(GAVE_UP) X(OLD_EPOCH_DROPPED)     \
-    X(NEW_EPOCH_HELD) X(BUSY) X(ANSWER_STALE) X(IMPOSSIBLE)
+    X(NEW_EPOCH_HELD) X(BUSY) X(ODD_ANSWER_STALE)
 /* clang-format on */
 
 enum galene_mark {

@@ -216,7 +216,7 @@ void gal_on_inv(struct galene *g, const struct gmsg *m)
             token_set(g, r, m);
         }
     } else if (r->generation < m->generation) {
-        gal_mark(g, GALENE_MARK_INV_LARGER, r, r->generation, m->generation);
+        gal_mark(g, GALENE_MARK_ODD_INV_LARGER, r, r->generation, m->generation);
         if (!MUTANT(G5_LARGER_IGNORED)) {
             entry_drain(r);
         }

@@ -136,7 +136,7 @@ void gal_on_answer(struct galene *g, const struct galene_answer *a)
     if (taken) {
         gal_settle(g, r);
     } else {
-        gal_mark(g, GALENE_MARK_ANSWER_STALE, NULL, a->request, 0);
+        gal_mark(g, GALENE_MARK_ODD_ANSWER_STALE, NULL, a->request, 0);
     }
 }
 
@@ -182,6 +182,9 @@ enum err gal_on_op(struct galene *g, const struct galene_op *op)
     } else {
         if (op->kind == GALENE_READ && r->forwarded[0].request != 0) {
             gal_mark(g, GALENE_MARK_READ_WAITED, r, op->id, 0);
+        }
+        if (op->kind == GALENE_WRITE && r->stage != STAGE_NONE) {
+            gal_mark(g, GALENE_MARK_WRITE_QUEUED, r, op->id, r->stage);
         }
         gal_runnable(g, r, i);
     }

@@ -114,8 +114,13 @@ void write_resend(struct galene *g, struct record *r, uint32_t to_mask)
 
 void write_round(struct galene *g, struct record *r)
 {
-    if (g->view.epoch == 0) {
-        return; /* the first view starts it */
+    /* Who has entries in a generation was a member when its epoch began. A proxy whose view is
+     * older than that has left the group, perhaps without knowing it yet, and would ask the wrong
+     * ones: it waits for a view. Before the first one too. */
+    bool old_view = generation_epoch(r->write_generation) > g->view.epoch;
+    if (g->view.epoch == 0 || (old_view && !MUTANT(G4_OLD_VIEW))) {
+        gal_mark(g, GALENE_MARK_WAITS_FOR_VIEW, r, r->write_generation, g->view.epoch);
+        return;
     }
     if (!MUTANT(G10_KEEP_ACKS)) {
         r->acks = 0;
@@ -135,6 +140,7 @@ static void start_hot(struct galene *g, struct record *r, uint64_t generation)
     r->write_generation = generation;
     r->write_token = ++g->last_token;
     r->acks = 0;
+    r->round_epoch = 0;
     uint64_t since = r->group.head == NIL ? g->now : g->ops[r->group.head].since;
     r->give_up_at = since + g->limits.give_up_ns;
     gal_mark(g, GALENE_MARK_WRITE_HOT, r, r->write_token, generation);
@@ -198,7 +204,7 @@ void write_pump(struct galene *g, struct record *r)
     bool here = r->prepared && !r->draining && r->value.kind != GMSG_NO_VALUE;
     if (here && r->generation >= told) {
         start_hot(g, r, r->generation);
-    } else if (told != 0) {
+    } else if (told != 0 && told >= r->generation) { /* else: what it was told is over */
         start_hot(g, r, told);
     } else {
         start_cold(g, r);
@@ -278,7 +284,9 @@ static void refused_cold(struct galene *g, struct record *r)
 static void outcome_unknown(struct galene *g, struct record *r)
 {
     gal_mark(g, GALENE_MARK_OUTCOME_UNKNOWN, r, r->write_token, r->write_generation);
-    r->lost_generation = r->write_generation;
+    if (r->write_generation > r->lost_generation) { /* the smaller one is over */
+        r->lost_generation = r->write_generation;
+    }
     const struct galene_value nothing = {.kind = GMSG_NO_VALUE};
     if (MUTANT(G8_UNKNOWN_CLEARS)) {
         r->lost_generation = 0;

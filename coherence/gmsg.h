@@ -115,5 +115,9 @@ static inline uint64_t generation_make(uint64_t epoch, uint64_t counter)
 {
     return epoch << GENERATION_COUNTER_BITS | counter;
 }
+static inline uint64_t generation_epoch(uint64_t generation)
+{
+    return generation >> GENERATION_COUNTER_BITS;
+}
 
 #endif

@@ -52,6 +52,9 @@ struct hotset *hotset_init(void *memory, const struct hotset_limits *l,
     struct hotset *h = (void *)at;
     at += round_up(sizeof *h);
     h->limits = *l;
+    if (h->limits.filling == 0 || h->limits.filling > HOTSET_FILLING) {
+        h->limits.filling = HOTSET_FILLING;
+    }
     h->env = *env;
     h->entries = entries;
     h->id = id;
@@ -307,7 +310,7 @@ enum err hotset_step(struct hotset *h, const struct hotset_in *in, struct hotset
 static bool queue_ready(const struct hotset *h)
 {
     return h->queue_head != NIL &&
-           h->in_state[HOT_PREPARING] + h->in_state[HOT_PROMOTING] < HOTSET_FILLING;
+           h->in_state[HOT_PREPARING] + h->in_state[HOT_PROMOTING] < h->limits.filling;
 }
 
 uint64_t hotset_next_deadline(const struct hotset *h)
@@ -373,5 +376,5 @@ void hotset_check(const struct hotset *h)
     }
     must(memcmp(in_state, h->in_state, sizeof in_state) == 0);
     must(h->acts || h->keys.used == 0);
-    must(in_state[HOT_PREPARING] + in_state[HOT_PROMOTING] <= HOTSET_FILLING);
+    must(in_state[HOT_PREPARING] + in_state[HOT_PROMOTING] <= h->limits.filling);
 }

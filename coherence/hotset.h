@@ -20,7 +20,7 @@
  * has this proxy's own bit is looped back to the own galene core in the same order (gmsg.h).
  *
  * What happens to a key: PREP to all, PROMOTE at the backend, FILL to all; DRAIN to all, DEMOTE at
- * the backend, DROP to all. At most HOTSET_FILLING keys are between PREP and FILL at a time (G8).
+ * the backend, DROP to all. At most limits.filling keys are between PREP and FILL at a time (G8).
  *
  * Counts (G14). Once an epoch of counting (1 s) the driver of the coordinator merges the proxies'
  * top lists and hands in HOTSET_IN_COUNT for each key of the result, then HOTSET_IN_EPOCH. A hot
@@ -36,11 +36,12 @@ struct hotset_limits {
     uint64_t give_up_ns; /* promotion that some member does not answer: given up after this long */
     uint64_t retry_ns;   /* PROMOTE, DEMOTE that failed: again after this long */
     uint64_t cool_ns;    /* demoted on request or as uncacheable: not promoted for so long */
+    uint32_t filling;    /* keys between PREP and FILL at a time (G8); 0: HOTSET_FILLING */
     uint32_t reads_min;  /* reads per epoch below which no key is promoted */
     uint64_t seed;       /* jitter */
 };
 
-#define HOTSET_FILLING 64 /* keys between PREP and FILL at a time (G8) */
+#define HOTSET_FILLING 64 /* the largest limits.filling */
 #define HOTSET_SLICE 64   /* keys looked at per timer step */
 #define HOTSET_OUT_MAX 160
 
@@ -103,7 +104,7 @@ struct hotset_out {
     X(ADOPTED) X(NO_LONGER_COORDINATOR) X(VIEW_RESTARTED) X(REPORT_STUCK) X(REPORT_UNKNOWN_HOT)    \
     X(REPORT_UNCACHEABLE) X(REPORT_DEMOTE) X(REPORT_OUTDATED) X(REPORT_COLD_ALREADY) X(ANSWER_LATE)\
     X(OLD_EPOCH_DROPPED) X(NEW_EPOCH_HELD) X(FULL) X(COUNT_PROMOTES) X(COUNT_DEMOTES)              \
-    X(COUNT_DEMOTES_AT_ONCE) X(COUNT_REPLACES) X(COOLING_REFUSED) X(IMPOSSIBLE)
+    X(COUNT_DEMOTES_AT_ONCE) X(COUNT_REPLACES) X(COOLING_REFUSED) X(OUTLIVED)
 /* clang-format on */
 
 enum hotset_mark {

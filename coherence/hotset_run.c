@@ -76,7 +76,7 @@ static bool next_generation(struct hotset *h, struct hot_key *k)
     if (next < least) {
         next = least;
     }
-    if (next >> GENERATION_COUNTER_BITS != h->view.epoch) {
+    if (generation_epoch(next) != h->view.epoch) {
         return false;
     }
     h->counter = next & ((UINT64_C(1) << GENERATION_COUNTER_BITS) - 1);
@@ -88,7 +88,7 @@ static bool next_generation(struct hotset *h, struct hot_key *k)
 void hot_queue_pump(struct hotset *h)
 {
     while (h->queue_head != NIL && hot_room(h, 16)) {
-        if (h->in_state[HOT_PREPARING] + h->in_state[HOT_PROMOTING] >= HOTSET_FILLING) {
+        if (h->in_state[HOT_PREPARING] + h->in_state[HOT_PROMOTING] >= h->limits.filling) {
             hot_mark(h, HOTSET_MARK_PREP_WAITS_FOR_SLICE, NULL, h->in_state[HOT_QUEUED], 0);
             return;
         }
@@ -207,9 +207,23 @@ static void cold_now(struct hotset *h, struct hot_key *k)
     k->writes = 0;
 }
 
+/* A generation of a newer epoch is not for this coordinator to end: those who have entries in it
+ * may not be in its view, and would not be asked to drain them (G9). */
+static bool of_newer_epoch(const struct hotset *h, uint64_t generation)
+{
+    return generation_epoch(generation) > h->view.epoch && !MUTANT(G9_NEWER_GENERATION);
+}
+
 /* generation: what somebody was told the key is hot in, if larger than what is known. */
 void hot_demote(struct hotset *h, struct hot_key *k, uint64_t generation, uint64_t cool_ns)
 {
+    if (of_newer_epoch(h, generation)) {
+        hot_mark(h, HOTSET_MARK_OUTLIVED, k, generation, h->view.epoch);
+        if (k->state == HOT_COUNTED) {
+            hot_forget(h, k);
+        }
+        return;
+    }
     k->cool_ns = cool_ns > k->cool_ns ? cool_ns : k->cool_ns;
     bool under_way = k->state == HOT_DRAINING || k->state == HOT_DEMOTING;
     if (under_way && generation <= k->generation) {
@@ -255,6 +269,9 @@ static void demote_refused(struct hotset *h, struct hot_key *k, uint64_t has)
     hot_mark(h, HOTSET_MARK_DEMOTE_REFUSED, k, k->demote_generation, has);
     if (has == k->demote_generation || has == 0) {
         cold_now(h, k);
+    } else if (of_newer_epoch(h, has)) {
+        hot_mark(h, HOTSET_MARK_OUTLIVED, k, has, h->view.epoch);
+        k->at = h->now + hot_jitter(h, h->limits.retry_ns); /* until the view is learnt */
     } else if (has > k->generation) {
         k->generation = has;
         drain(h, k);

@@ -65,6 +65,7 @@
     X(G2_NO_OWN_TOKEN)                                                                             \
     X(G3_NO_DRAIN)                                                                                 \
     X(G4_NO_ROUND)                                                                                 \
+    X(G4_OLD_VIEW)                                                                                 \
     X(G5_NO_TOKEN)                                                                                 \
     X(G5_ANY_EPOCH)                                                                                \
     X(G5_LARGER_IGNORED)                                                                           \
@@ -80,6 +81,7 @@
     X(G8_JOINER_IGNORED)                                                                           \
     X(G9_OLD_CONTROL)                                                                              \
     X(G9_NO_ORDER)                                                                                 \
+    X(G9_NEWER_GENERATION)                                                                         \
     X(G9_UNKNOWN_HOT_IGNORED)                                                                      \
     X(G10_KEEP_ACKS)                                                                               \
     X(G10_NO_RESTART)                                                                              \
