@@ -22,8 +22,8 @@ static enum err check_shard(const char *value, struct errmsg *why)
         return errmsg_set(why, ERR_SYNTAX, "unbalanced quotes");
     }
     enum err e = OK;
-    if (w.n < 3) {
-        e = errmsg_set(why, ERR_CONFIG, "needs a name, slots, and at least one host:port");
+    if (w.n < 2) {
+        e = errmsg_set(why, ERR_CONFIG, "needs a name and slots");
     } else if (w.n - 2 > CLUSTER_REPLICAS_MAX) {
         e = errmsg_set(why, ERR_CONFIG, "%s: more than %d replicas", w.v[0], CLUSTER_REPLICAS_MAX);
     } else if (strlen(w.v[0]) >= CLUSTER_HOST_MAX) {
@@ -49,7 +49,9 @@ const struct cfg_option cluster_options[] = {
      "A shard: name, slots (auto, or ranges as 0-99,200), then host:port of each replica's first "
      "worker. Worker i listens on "
      "port + i. Proxies and nodes must have the same lines. Without any, a node serves all slots "
-     "by itself.",
+     "by itself. With `membership builtin` only the processes with an acceptor need these lines, "
+     "and "
+     "they name no replicas: nodes say themselves where they are.",
      check_shard, NULL},
     {"node-workers", CFG_INT, 0, OFF(node_workers), "1", 1, CLUSTER_WORKERS_MAX, NULL, "Cluster",
      "Worker threads of every node; slots are spread over them by slot modulo this number.", NULL,
@@ -81,6 +83,20 @@ enum err cluster_parse_endpoint(struct span text, char host[CLUSTER_HOST_MAX], u
     host[name.len] = '\0';
     *port = (uint16_t)number;
     return OK;
+}
+
+void cluster_own_address(const char *announce, const struct cfg_strings *bind, int64_t port,
+                         struct cluster_node *out)
+{
+    const char *host = announce[0] != '\0' ? announce : "127.0.0.1";
+    if (announce[0] == '\0' && bind->n != 0) {
+        const char *first = bind->v[0] + (bind->v[0][0] == '-');
+        bool any = span_is(span_str(first), "*") || span_is(span_str(first), "::*") ||
+                   span_is(span_str(first), "0.0.0.0");
+        host = any ? host : first;
+    }
+    *out = (struct cluster_node){.port = (uint16_t)port};
+    snprintf(out->host, sizeof out->host, "%s", host);
 }
 
 void cluster_add_endpoint(struct buf *out, const char *host, uint16_t port)
@@ -185,10 +201,10 @@ static enum err check_new(const struct cluster_map *m, const char *name,
     return OK;
 }
 
-static enum err add_shard(struct cluster_map *m, const struct cfg_strings *words, bool *is_auto,
-                          struct errmsg *why)
+static enum err add_shard(struct cluster_map *m, const struct cfg_strings *words,
+                          bool nodes_optional, bool *is_auto, struct errmsg *why)
 {
-    if (words->n < 3 || words->n - 2 > CLUSTER_REPLICAS_MAX ||
+    if (words->n < (nodes_optional ? 2u : 3u) || words->n - 2 > CLUSTER_REPLICAS_MAX ||
         strlen(words->v[0]) >= CLUSTER_HOST_MAX) {
         return errmsg_set(why, ERR_CONFIG, "shard: needs a name, slots, and 1 to %d host:port",
                           CLUSTER_REPLICAS_MAX);
@@ -245,7 +261,7 @@ enum err cluster_map_new(const struct cluster_settings *set, uint64_t version,
         struct cfg_strings words = {0};
         e = cfg_split(span_str(set->shard.v[i]), &words);
         if (e == OK) {
-            e = add_shard(m, &words, &is_auto[i], why);
+            e = add_shard(m, &words, set->nodes_optional, &is_auto[i], why);
             autos += is_auto[i];
             cfg_strings_free(&words);
         }

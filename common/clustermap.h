@@ -16,10 +16,11 @@
  * Its source is the configuration, the same lines in the files of proxies and nodes:
  *
  *     node-workers 2
- *     shard NAME SLOTS HOST:PORT [HOST:PORT ...]      SLOTS: auto, or 0-5460 or 0-99,200,300-399
+ *     shard NAME SLOTS [HOST:PORT ...]      SLOTS: auto, or 0-5460 or 0-99,200,300-399
  *
  * The shards that say `auto` share the slots nobody names evenly and in order. HOST:PORT is a
- * replica's worker 0; worker i listens on PORT+i and serves the slots with slot % node-workers ==
+ * replica's worker 0 (with a membership service: the lines name none, or they are not looked at);
+ * worker i listens on PORT+i and serves the slots with slot % node-workers ==
  * i. Every slot must belong to exactly one shard. */
 
 #define CLUSTER_SHARDS_MAX 1024
@@ -30,6 +31,8 @@
 struct cluster_settings {
     struct cfg_strings shard;
     int64_t node_workers;
+    /* the caller's: shards may name no nodes, who serves them is known otherwise */
+    bool nodes_optional;
 };
 
 extern const struct cfg_option cluster_options[]; /* `shard`, `node-workers` */
@@ -90,6 +93,11 @@ static inline uint16_t cluster_slot_port(const struct cluster_map *m,
 
 /* Index in nodes[] of host:port (worker 0's), or -1. */
 int cluster_find_node(const struct cluster_map *m, struct span host, uint16_t port);
+
+/* Where a process is that listens on `port` of these `bind` addresses: announce if it is not empty,
+ * else the first address that is not "any", else 127.0.0.1. Sets host and port. */
+void cluster_own_address(const char *announce, const struct cfg_strings *bind, int64_t port,
+                         struct cluster_node *out);
 
 /* Splits "host:port" or "[v6]:port". */
 enum err cluster_parse_endpoint(struct span text, char host[CLUSTER_HOST_MAX],

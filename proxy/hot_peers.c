@@ -204,7 +204,7 @@ enum err hot_peers_open(struct hot_worker *hw, uint32_t id, struct errmsg *why)
         host = "";
     }
     struct transport_options o = {.loop = hw->pw->w->loop,
-                                  .self = {.cluster = set->cluster_name,
+                                  .self = {.cluster = set->member.cluster_name,
                                            .group = "proxies",
                                            .member = id,
                                            .worker = (uint16_t)hw->index,

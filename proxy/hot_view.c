@@ -321,7 +321,7 @@ static void command_want(struct client *c, const struct span *argv, int argc, st
 
 void hot_command(struct client *c, const struct span *argv, int argc, struct resp_out *out)
 {
-    bool injected = c->pw->set->membership == PROXY_MEMBERSHIP_INJECTED;
+    bool injected = c->pw->set->member.membership == MEMBERSHIP_INJECTED;
     if (c->pw->hot == NULL) {
         resp_error(out, "ERR this proxy keeps no hot keys");
     } else if (argc >= 2 && (span_is(argv[1], "promote") || span_is(argv[1], "demote"))) {

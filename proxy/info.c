@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "backends/member/membership.h"
 #include "common/num.h"
 #include "proxy/finder.h"
 #include "proxy/gather.h"
@@ -208,6 +209,9 @@ void proxy_info_add(struct worker *w, struct info_sum *sum)
 void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_out *o)
 {
     const struct proxy_worker *pw = w->data;
+    if (proxy_membership(pw) != NULL) {
+        membership_info(proxy_membership(pw), o);
+    }
     const uint64_t *own = sum->own;
     if (info_section(o, "Proxy")) {
         static const struct {

@@ -1,8 +1,8 @@
 /* halcyon-proxy as a server: workers, clients, and what becomes of each request. */
 #include "proxy/proxy.h"
 
+#include "backends/member/membership.h"
 #include "backends/server/acl.h"
-
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
@@ -227,16 +227,21 @@ static struct shard_options shard_options_of(const struct proxy_settings *set)
     };
 }
 
+static struct proxy process; /* one per process: written by prepare, before the workers start */
+
 static enum err prepare(struct server *sv, struct errmsg *why)
 {
     kinds_build();
     const struct proxy_settings *set = cfg_settings(server_cfg(sv));
-    struct cluster_map *map = NULL;
-    enum err e = cluster_map_new(&set->map, 1, &map, why);
-    if (e == OK && map == NULL) {
+    server_set_data(sv, &process);
+    if (set->member.membership == MEMBERSHIP_BUILTIN) {
+        enum err e = follow_prepare(sv, &process, why);
+        return e == OK ? hot_prepare(sv, why) : e;
+    }
+    enum err e = cluster_map_new(&set->map, 1, &process.map, why);
+    if (e == OK && process.map == NULL) {
         e = errmsg_set(why, ERR_CONFIG, "no `shard` line: a proxy must know its nodes");
     }
-    server_set_data(sv, map);
     return e == OK ? hot_prepare(sv, why) : e;
 }
 
@@ -250,7 +255,8 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     pw->pool = shard_pool_new(w->loop, &o, forward_done);
     pw->route = mem_zalloc(sizeof *pw->route);
     pw->random = clk_mono_ns() ^ ((uint64_t)w->index << 56);
-    enum err e = route_init(pw->route, server_data(w->server), false, pw->pool, why);
+    bool changes = process.membership != NULL;
+    enum err e = route_init(pw->route, process.map, changes, pw->pool, why);
     if (e != OK) {
         return e;
     }
@@ -267,8 +273,9 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     }
     pw->report = report_start(pw);
     if (w->index == 0) {
-        pw->resolver = resolver_start(w->server, server_data(w->server), false);
+        pw->resolver = resolver_start(w->server, process.map, changes);
     }
+    follow_start(pw);
     return OK;
 }
 
@@ -278,6 +285,7 @@ static void worker_stop(struct worker *w)
     if (pw == NULL) {
         return;
     }
+    follow_stop(pw);
     report_stop(pw->report);
     finder_stop(pw->finder);
     resolver_stop(pw->resolver);
@@ -295,10 +303,6 @@ static void worker_stop(struct worker *w)
     mem_free(pw->partition_slot);
     mem_free(pw);
     w->data = NULL;
-    if (w->index == 0) { /* every worker has its own hold */
-        cluster_map_drop(server_data(w->server));
-        server_set_data(w->server, NULL);
-    }
 }
 
 static void configured(struct worker *w)
@@ -326,6 +330,7 @@ int proxy_run(int argc, char **argv)
         {proxy_options, proxy_option_count, 0},
         {cluster_options, cluster_option_count, offsetof(struct proxy_settings, map)},
         {peer_options, peer_option_count, offsetof(struct proxy_settings, peer)},
+        {member_options, member_option_count, offsetof(struct proxy_settings, member)},
     };
     const struct server_ops ops = {
         .name = "halcyon-proxy",
@@ -353,8 +358,12 @@ int proxy_run(int argc, char **argv)
         .ready = report_ready,
         .reset_stats = reset_stats,
         .cluster_enabled = cluster_presented,
+        .drain = follow_drain,
     };
     int status = server_main(&ops, argc, argv);
     hot_finish();
+    membership_free(process.membership);
+    cluster_map_drop(process.map);
+    process = (struct proxy){0};
     return status;
 }

@@ -125,8 +125,19 @@ struct node_counts {
     } db[DB_COUNT];
 };
 
+struct membership;
+struct membership_news;
+struct follower;
+
+/* What the process knows; written before the workers start. */
+struct proxy {
+    struct cluster_map *map;       /* held; at the start */
+    struct membership *membership; /* `membership builtin`; else NULL */
+};
+
 struct proxy_worker {
     struct worker *w;
+    struct follower *follower; /* follow.c; NULL: the map does not change */
     const struct proxy_settings *set;
     struct route *route;
     struct shard_pool *pool;
@@ -264,6 +275,20 @@ struct report *report_start(struct proxy_worker *pw);
 void report_stop(struct report *r); /* before the pool goes; NULL allowed */
 /* server_ops.ready: every worker reaches every node. Any thread. */
 bool report_ready(struct server *sv, struct errmsg *why);
+
+/* ---- follow.c: `membership builtin` ---- */
+/* The first map, as far as it has one shard member; waits for it. */
+enum err follow_prepare(struct server *sv, struct proxy *proxy, struct errmsg *why) must_use;
+/* The worker's routes follow the map from here on. */
+void follow_start(struct proxy_worker *pw);
+void follow_stop(struct proxy_worker *pw);
+/* As server_ops.drain. */
+void follow_drain(struct server *sv);
+/* What is known of the cluster now; NULL: nothing, or there is no membership service. Borrowed
+ * until the next turn of the loop. */
+const struct membership_news *follow_news(const struct proxy_worker *pw);
+/* The membership of this process; NULL unless `membership builtin`. */
+struct membership *proxy_membership(const struct proxy_worker *pw);
 
 /* The daemon's main. */
 int proxy_run(int argc, char **argv);

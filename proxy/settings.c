@@ -22,9 +22,6 @@ static enum err check_proxies(const char *value, struct errmsg *why)
     return e;
 }
 
-static const struct cfg_enum memberships[] = {
-    {"static", PROXY_MEMBERSHIP_STATIC}, {"injected", PROXY_MEMBERSHIP_INJECTED}, {NULL, 0}};
-
 #define AT(field) offsetof(struct proxy_settings, field)
 
 const struct cfg_option proxy_options[] = {
@@ -55,6 +52,15 @@ const struct cfg_option proxy_options[] = {
      .max = 65535,
      .section = "Cluster",
      .help = "The port under which `proxies` names this one, when it is not `port`. 0: it is."},
+    {.name = "peer-port",
+     .type = CFG_INT,
+     .offset = AT(peer_port),
+     .def = "0",
+     .min = 0,
+     .max = 65535,
+     .section = "Cluster",
+     .help = "Where other proxies reach this one's worker 0; worker i listens i above. 0: `port` "
+             "plus 10000."},
     {.name = "masteruser",
      .type = CFG_STRING,
      .offset = AT(node_user),
@@ -191,30 +197,5 @@ const struct cfg_option proxy_options[] = {
      .help =
          "Milliseconds for which a key that was demoted by command, or because its value cannot "
          "be kept, does not become hot again."},
-    {.name = "peer-port",
-     .type = CFG_INT,
-     .offset = AT(peer_port),
-     .def = "0",
-     .min = 0,
-     .max = 65535,
-     .section = "Hot keys",
-     .help = "Where other proxies reach this one's worker 0; worker i listens i above. 0: `port` "
-             "plus 10000."},
-    {.name = "cluster-name",
-     .type = CFG_STRING,
-     .offset = AT(cluster_name),
-     .def = "halcyon",
-     .min = 1,
-     .max = 64,
-     .section = "Cluster",
-     .help = "Peers of another cluster name are refused."},
-    {.name = "membership",
-     .type = CFG_ENUM,
-     .offset = AT(membership),
-     .def = "static",
-     .values = memberships,
-     .section = "Cluster",
-     .help = "static: proxies know nothing of each other, and keep no hot keys. injected: views of "
-             "the proxies' group and leases come by HALCYON VIEW and HALCYON LEASE."},
 };
 const size_t proxy_option_count = sizeof proxy_options / sizeof proxy_options[0];

@@ -5,18 +5,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backends/member/settings.h"
 #include "backends/server/settings.h"
 #include "common/cfg.h"
 #include "common/clustermap.h"
 #include "rdma/settings.h"
 
-enum proxy_membership { PROXY_MEMBERSHIP_STATIC, PROXY_MEMBERSHIP_INJECTED }; /* hot_view.c */
-
 /* Everything halcyon-proxy can be told. */
 struct proxy_settings {
     struct server_settings server;
     struct cluster_settings map; /* shard, node-workers */
-    struct cfg_strings proxies;  /* host:port of every proxy */
+    struct member_settings member;
+    int64_t peer_port;          /* 0: port + 10000 */
+    struct cfg_strings proxies; /* host:port of every proxy */
     char *announce_ip;
     int64_t announce_port;
     char *node_user, *node_password;
@@ -26,9 +27,6 @@ struct proxy_settings {
     uint64_t link_bytes_max;
     /* hot keys */
     struct peer_settings peer;
-    char *cluster_name;
-    int membership; /* enum proxy_membership */
-    int64_t peer_port;
     bool hot_cache;
     int64_t hot_keys_max, hot_cool_ms;
     uint64_t hot_memory_max, hot_value_max;

@@ -2,6 +2,9 @@
 #include "backends/node/node.h"
 #include "backends/node/replica.h"
 
+#include "backends/member/acceptor.h"
+#include "backends/member/membership.h"
+
 #include <sys/random.h>
 
 #include "backends/types/dict.h"
@@ -22,16 +25,11 @@ static struct node process; /* one per process: written by prepare, before the w
  * replica. */
 static enum err own_map(const struct node_settings *set, struct node *node, struct errmsg *why)
 {
-    const char *host = set->announce_ip[0] != '\0' ? set->announce_ip : "127.0.0.1";
-    if (set->announce_ip[0] == '\0' && set->server.bind.n != 0) {
-        const char *first = set->server.bind.v[0] + (set->server.bind.v[0][0] == '-');
-        bool any = span_is(span_str(first), "*") || span_is(span_str(first), "::*") ||
-                   span_is(span_str(first), "0.0.0.0");
-        host = any ? host : first;
-    }
+    struct cluster_node self;
+    cluster_own_address(set->announce_ip, &set->server.bind, set->server.port, &self);
     struct buf line = {0};
     buf_add_str(&line, "all auto ");
-    cluster_add_endpoint(&line, host, (uint16_t)set->server.port);
+    cluster_add_endpoint(&line, self.host, self.port);
     buf_add(&line, "", 1);
     struct cluster_settings one = {.shard = {.v = &line.p, .n = 1},
                                    .node_workers = set->server.workers};
@@ -50,6 +48,12 @@ static enum err prepare(struct server *sv, struct errmsg *why)
         return errmsg_set(why, ERR_IO, "the system gives no random numbers");
     }
     dict_set_seed(seed); /* of big collections, for all workers: before they start */
+    if (set->member.membership == MEMBERSHIP_BUILTIN) {
+        return node_member_prepare(sv, node, why);
+    }
+    if (set->witness || set->acceptor[0] != '\0') {
+        return errmsg_set(why, ERR_CONFIG, "acceptors are a part of membership builtin");
+    }
     enum err e = cluster_map_new(&set->cluster, 1, &node->map, why);
     if (e == OK && node->map != NULL && set->cluster.node_workers != set->server.workers) {
         e = errmsg_set(why, ERR_CONFIG, "workers is %lld, but node-workers says %lld",
@@ -62,8 +66,8 @@ static enum err prepare(struct server *sv, struct errmsg *why)
         e = node_find_self(node, set, why);
     }
     if (e == OK && node->map != NULL) {
-        const struct cluster_shard *shard = &node->map->shards[node->self->shard];
-        log_notice("Replica %u of %u of shard %s, %u slots", node->self->replica + 1u,
+        const struct cluster_shard *shard = &node->map->shards[node->self.shard];
+        log_notice("Replica %u of %u of shard %s, %u slots", node->self.replica + 1u,
                    shard->node_count, shard->name, shard->slot_count);
     }
     return e;
@@ -124,6 +128,7 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     nw->w = w;
     nw->node = node;
     nw->map = cluster_map_hold(node->map);
+    nw->shard = nw->map != NULL ? node->self.shard : -1;
     nw->wrap_digits = 2;
     struct store_options o = store_options(nw);
     if (getrandom(o.seed, sizeof o.seed, 0) != (ssize_t)sizeof o.seed ||
@@ -134,21 +139,29 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     configure(w);
     node_slots_build(nw);
     node_cron_start(nw);
-    bool replicated = nw->map != NULL && nw->map->shards[node->self->shard].node_count > 1;
+    bool replicated = nw->map != NULL && nw->map->shards[nw->shard].node_count > 1;
     const struct node_settings *set = w->settings;
-    if (replicated || (nw->map != NULL && set->membership == NODE_MEMBERSHIP_INJECTED)) {
+    int membership = set->member.membership;
+    if (replicated || membership == MEMBERSHIP_BUILTIN ||
+        (nw->map != NULL && membership == MEMBERSHIP_INJECTED)) {
         enum err e = replica_start(nw, why);
         if (e != OK) {
             return e;
         }
     }
     node_metrics_start(nw);
+    if (node->membership != NULL && w->index == 0) {
+        membership_run(node->membership, w, &set->member);
+    }
     return OK;
 }
 
 static void worker_stop(struct worker *w)
 {
     struct node_worker *nw = w->data;
+    if (w->index == 0) {
+        membership_stop(nw->node->membership);
+    }
     node_cron_stop(nw);
     node_metrics_stop(nw);
     loop_defer_cancel(w->loop, &nw->again_task);
@@ -238,9 +251,30 @@ static void info_hermes(struct worker *w, const struct info_sum *sum, struct inf
     info_peers(nw, o);
 }
 
+/* The acceptor of this process. */
+static void info_acceptor(const struct node *node, struct info_out *o)
+{
+    if (node->acceptor == NULL || !info_section(o, "Acceptor")) {
+        return;
+    }
+    struct acceptor_counts c;
+    acceptor_counts(node->acceptor, &c);
+    info_field(o, "acceptor_map_version", "%llu", (unsigned long long)c.version);
+    info_field(o, "acceptor_votes", "%u", c.votes);
+    info_field(o, "acceptor_messages", "%llu", (unsigned long long)c.messages);
+    info_field(o, "acceptor_connections", "%llu", (unsigned long long)c.connections);
+    info_field(o, "acceptor_state_writes", "%llu", (unsigned long long)c.writes);
+    info_field(o, "acceptor_state_write_failures", "%llu", (unsigned long long)c.write_failures);
+}
+
 static void info_own(struct worker *w, const struct info_sum *sum, struct info_out *o)
 {
     info_hermes(w, sum, o);
+    const struct node *node = node_of(w->server);
+    if (node->membership != NULL) {
+        membership_info(node->membership, o);
+    }
+    info_acceptor(node, o);
     if (!info_section(o, "Node")) {
         return;
     }
@@ -249,10 +283,12 @@ static void info_own(struct worker *w, const struct info_sum *sum, struct info_o
     info_field(o, "node_workers", "%u", server_workers(w->server));
     info_field(o, "node_map_version", "%llu",
                map != NULL ? (unsigned long long)map->version : 0ULL);
-    if (map != NULL) {
-        const struct cluster_shard *shard = &map->shards[nw->node->self->shard];
+    if (map != NULL && nw->shard >= 0) {
+        const struct cluster_shard *shard = &map->shards[nw->shard];
         info_field(o, "node_shard", "%s", shard->name);
-        info_field(o, "node_replica", "%u", nw->node->self->replica);
+        if (nw->node->membership == NULL) {
+            info_field(o, "node_replica", "%u", nw->node->self.replica);
+        }
         info_field(o, "node_slots", "%u", shard->slot_count);
     }
     info_field(o, "node_links", "%llu", (unsigned long long)sum->own[NODE_LINKS]);
@@ -276,7 +312,7 @@ static void reset_stats(struct worker *w)
 static bool cluster_enabled(const struct server *sv)
 {
     const struct node *node = node_of(sv);
-    return node != NULL && node->map != NULL;
+    return node != NULL && (node->map != NULL || node->membership != NULL);
 }
 
 int node_main(int argc, char **argv)
@@ -285,6 +321,7 @@ int node_main(int argc, char **argv)
     const struct cfg_table tables[] = {
         {cluster_options, cluster_option_count, offsetof(struct node_settings, cluster)},
         {peer_options, peer_option_count, offsetof(struct node_settings, peer)},
+        {member_options, member_option_count, offsetof(struct node_settings, member)},
         {node_options, node_option_count, 0},
     };
     const struct server_ops ops = {
@@ -309,8 +346,10 @@ int node_main(int argc, char **argv)
         .info_own = info_own,
         .reset_stats = reset_stats,
         .cluster_enabled = cluster_enabled,
+        .drain = node_member_drain,
     };
     int status = server_main(&ops, argc, argv);
+    node_member_end(&process);
     cluster_map_drop(process.map);
     process.map = NULL;
     return status;

@@ -17,10 +17,18 @@
  * far as its shard has them, with its own store; no locks, nothing shared but the immutable cluster
  * map. */
 
+struct acceptor_thread;
+struct membership;
+
 /* What the process knows; written before the workers start. */
 struct node {
-    struct cluster_map *map; /* held; NULL: no cluster and one worker, which serves every slot */
-    const struct cluster_node *self;
+    /* held; NULL: no cluster and one worker, which serves every slot; or `membership builtin`,
+     * which knows better */
+    struct cluster_map *map;
+    struct cluster_node self;     /* where it is; shard and replica only with a map */
+    char shard[CLUSTER_HOST_MAX]; /* its shard; "": none, or a spare */
+    struct acceptor_thread *acceptor;
+    struct membership *membership; /* `membership builtin`; else NULL */
 };
 
 /* Counts of one worker for INFO, in info_sum.own[]. */
@@ -37,8 +45,10 @@ enum node_count {
 struct node_worker {
     struct worker *w;
     struct node *node;
-    struct cluster_map *map; /* held */
-    struct replica *replica; /* NULL: the only node of its shard */
+    struct cluster_map
+        *map;  /* held; with `membership builtin` the newest, NULL until there is one */
+    int shard; /* its own, an index of the map; -1: in none */
+    struct replica *replica; /* NULL: the only node of its shard, for good */
     struct store *store;
     struct cmd_stats stats;
     struct node_metrics *metrics;
@@ -89,6 +99,8 @@ void node_slots_build(struct node_worker *nw);
  * answers -MOVED or -CROSSSLOT to out and returns false. */
 bool node_slots_check(struct node_worker *nw, const struct cmd *cmd, const struct span *argv,
                       int argc, struct resp_out *out);
+/* `membership builtin`: the map has changed, and shard is its own (-1: none). Takes a hold. */
+void node_slots_follow(struct node_worker *nw, struct cluster_map *map, int shard);
 enum err node_find_self(struct node *node, const struct node_settings *set,
                         struct errmsg *why) must_use;
 
@@ -122,6 +134,11 @@ static inline size_t node_wrap_room(const struct node_worker *nw)
 void node_metrics_start(struct node_worker *nw); /* after the replica */
 void node_metrics_publish(struct node_worker *nw);
 void node_metrics_stop(struct node_worker *nw); /* no effect if not started */
+
+/* node_member.c: `membership builtin` */
+enum err node_member_prepare(struct server *sv, struct node *node, struct errmsg *why) must_use;
+void node_member_end(struct node *node);   /* after all workers have ended */
+void node_member_drain(struct server *sv); /* as server_ops.drain */
 
 /* node.c */
 int node_main(int argc, char **argv); /* the daemon; returns its exit status */

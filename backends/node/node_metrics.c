@@ -103,7 +103,9 @@ void node_metrics_publish(struct node_worker *nw)
         for (int i = 0; i < REPLICA_METRICS; i++) {
             follow(&nm->replica[i], now[i]);
         }
-        transport_metrics_publish(nm->peers, replica_transport(nw));
+        if (replica_transport(nw) != NULL) {
+            transport_metrics_publish(nm->peers, replica_transport(nw));
+        }
     }
 }
 

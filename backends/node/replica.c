@@ -114,6 +114,12 @@ static void on_retime(struct loop_task *task)
 enum err replica_step(struct replica *r, struct hermes_in *in)
 {
     must(!r->stepping);
+    if (r->core == NULL) {
+        return ERR_CLOSED; /* between two incarnations */
+    }
+    if (r->membership != NULL) {
+        replica_take_lease(r);
+    }
     r->stepping = true;
     r->now_ns = in->now_ns > r->now_ns ? in->now_ns : r->now_ns;
     in->now_ns = r->now_ns;
@@ -282,23 +288,22 @@ void replica_core_start(struct replica *r, uint32_t id, bool founder)
 static const struct transport_events events = {
     .connected = on_connected, .message = on_message, .disconnected = on_disconnected};
 
-static enum err open_transport(struct replica *r, struct errmsg *why)
+enum err replica_open_transport(struct replica *r, const char *group, struct errmsg *why)
 {
     const struct node *node = r->nw->node;
-    const struct cluster_map *map = r->nw->map;
     const struct node_settings *set = r->nw->w->settings;
     struct transport_options o = {
         .loop = r->nw->w->loop,
-        .self = {.cluster = set->cluster_name,
-                 .group = map->shards[node->self->shard].name,
+        .self = {.cluster = set->member.cluster_name,
+                 .group = group,
                  .member = r->id,
                  .worker = (uint16_t)r->nw->w->index,
                  .epoch = 1},
-        .host = node->self->host,
-        .port = (uint16_t)(node->self->port + set->peer_port_offset + (int64_t)r->nw->w->index),
+        .host = node->self.host,
+        .port = (uint16_t)(node->self.port + set->peer_port_offset + (int64_t)r->nw->w->index),
         .events = &events,
         .arg = r};
-    enum err e = peer_settings_apply(&set->peer, node->self->host, &o, why);
+    enum err e = peer_settings_apply(&set->peer, node->self.host, &o, why);
     return e == OK ? transport_new(&o, &r->transport, why) : e;
 }
 
@@ -309,7 +314,8 @@ enum err replica_start(struct node_worker *nw, struct errmsg *why)
     r->nw = nw;
     nw->replica = r;
     r->held_end = &r->held;
-    r->injected = set->membership == NODE_MEMBERSHIP_INJECTED;
+    r->injected = set->member.membership == MEMBERSHIP_INJECTED;
+    r->membership = nw->node->membership;
     r->retime.fn = on_retime;
     r->timer = loop_timer_new(nw->w->loop, on_timer, r);
     replica_transfer_start(r);
@@ -321,8 +327,12 @@ enum err replica_start(struct node_worker *nw, struct errmsg *why)
     }
     r->boot |= 1; /* 0: not met */
     r->id = r->injected && set->incarnation_id != 0 ? (uint32_t)set->incarnation_id
-                                                    : nw->node->self->replica + 1u;
-    enum err e = open_transport(r, why);
+                                                    : nw->node->self.replica + 1u;
+    if (r->membership != NULL || set->witness) {
+        return set->witness ? OK
+                            : replica_view_start(r, why); /* who it is comes with the first view */
+    }
+    enum err e = replica_open_transport(r, nw->node->shard, why);
     return e == OK ? replica_view_start(r, why) : e;
 }
 
@@ -343,6 +353,48 @@ static void abandon(struct replica *r, struct rop *op)
     }
     blob_drop(r, op->command);
     blob_drop(r, op->key);
+}
+
+/* Operations whose end the core never told. */
+static void answer_rops(struct replica *r)
+{
+    for (struct rop *op = r->all_rops; op != NULL; op = op->all) {
+        if (op->open) {
+            struct hermes_done unknown = {.op = (uint64_t)(uintptr_t)op, .result = HERMES_UNKNOWN};
+            replica_op_done(r, &unknown);
+        }
+    }
+}
+
+void replica_core_stop(struct replica *r, bool answer)
+{
+    transport_free(r->transport);
+    r->transport = NULL;
+    r->peer_count = 0;
+    loop_timer_stop(r->timer);
+    replica_transfer_reset(r);
+    while (r->held != NULL) {
+        struct held_frame *f = r->held;
+        r->held = f->next;
+        mem_free(f);
+    }
+    r->held_end = &r->held;
+    r->held_count = 0;
+    struct hermes *core = r->core;
+    r->core = NULL; /* what is answered now starts nothing new */
+    if (answer) {
+        answer_rops(r);
+    }
+    if (core != NULL) {
+        hermes_close(core);
+    }
+    blobs_release(r);
+    mem_free(r->core_memory);
+    r->core_memory = NULL;
+    r->now_ns = 0;
+    r->lease_mark = 0;
+    r->purging = false;
+    r->purge_cursor = r->scan_cursor_purge = 0;
 }
 
 static void free_rops(struct replica *r)
@@ -369,22 +421,14 @@ void replica_stop(struct node_worker *nw)
     if (r == NULL) {
         return;
     }
-    transport_free(r->transport);
+    replica_member_stop(r);
+    replica_core_stop(r, false);
     loop_timer_free(r->timer);
     replica_transfer_stop(r);
     loop_defer_cancel(nw->w->loop, &r->retime);
-    while (r->held != NULL) {
-        struct held_frame *f = r->held;
-        r->held = f->next;
-        mem_free(f);
-    }
-    if (r->core != NULL) {
-        hermes_close(r->core);
-    }
     free_rops(r);
     blobs_release(r);
     blobs_free_spare(r);
-    mem_free(r->core_memory);
     store_free(r->scratch);
     resp_parser_free(&r->parser);
     buf_free(&r->frame);
@@ -426,6 +470,10 @@ void replica_describe_peers(const struct node_worker *nw, char *out, size_t room
 {
     const struct replica *r = nw->replica;
     char line[128];
+    if (r->transport == NULL) {
+        snprintf(out, room, "not in a view");
+        return;
+    }
     transport_describe(r->transport, line, sizeof line);
     struct transport_stats s;
     if (transport_stats(r->transport, 0, &s) == OK) {
@@ -436,6 +484,10 @@ void replica_describe_peers(const struct node_worker *nw, char *out, size_t room
 enum transport_kind replica_peer_stats(const struct node_worker *nw, struct transport_stats *out)
 {
     const struct transport *t = nw->replica->transport;
+    if (t == NULL) {
+        *out = (struct transport_stats){0};
+        return TRANSPORT_TCP;
+    }
     must(transport_stats(t, 0, out) == OK); /* the whole transport is always known */
     return transport_kind_of(t);
 }

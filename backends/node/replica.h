@@ -19,6 +19,7 @@
  *   replica_serve.c  commands to operations and replies
  *   replica_hot.c    hot keys: what the proxies' caches ask for
  *   replica_view.c   where views and leases come from
+ *   replica_member.c ... with `membership builtin`: incarnations that come and go
  *
  * A worker of a shard with one node has none: it runs commands on its store directly. */
 struct replica;
@@ -27,6 +28,10 @@ struct node_worker;
 /* nw->replica is set when this returns OK. ERR_CONFIG, ERR_IO: why says what to change. */
 enum err replica_start(struct node_worker *nw, struct errmsg *why) must_use;
 void replica_stop(struct node_worker *nw); /* no effect without a replica */
+
+/* Planned stop: from now on this worker serves nothing and begins nothing; what is under way goes
+ * on. Returns how many operations that is (may be called again). */
+uint64_t replica_leave(struct node_worker *nw);
 
 /* At the start of a batch, after its bytes were read: takes the clock that reads are judged by
  * (H9). */

@@ -2,6 +2,7 @@
 #define BACKENDS_NODE_REPLICA_PRIVATE_H
 
 #include "backends/cmd/value.h"
+#include "backends/member/membership.h"
 #include "backends/node/node.h"
 #include "backends/node/replica.h"
 #include "coherence/hermes.h"
@@ -106,6 +107,15 @@ struct replica {
     /* views */
     uint32_t id;
     bool injected;
+    /* `membership builtin` (replica_member.c) */
+    struct membership *membership; /* NULL: another kind */
+    struct membership_listener listener;
+    uint32_t lease_mark;          /* of the lease that the core was given */
+    char group[CLUSTER_HOST_MAX]; /* of the transport */
+    struct loop_timer *drop_timer;
+    uint64_t drop_until_ns;
+    bool dropping; /* this incarnation is over: what is open ends, then all goes */
+    bool leaving;  /* planned stop: nothing new is begun */
     uint64_t boot;
     bool founder_agreed; /* static: all peers agreed, the lease is given */
     struct replica_peer peers[REPLICA_PEERS_MAX];
@@ -122,11 +132,17 @@ struct replica {
 /* replica.c */
 enum err replica_step(struct replica *r, struct hermes_in *in);
 void replica_core_start(struct replica *r, uint32_t id, bool founder);
+/* Listens for the peers of this incarnation (r->id). group: borrowed for the transport's life. */
+enum err replica_open_transport(struct replica *r, const char *group, struct errmsg *why) must_use;
+/* The incarnation is over: transport, core and everything they hold. Operations that are still open
+ * are answered as UNKNOWN if answer, else by nothing. */
+void replica_core_stop(struct replica *r, bool answer);
 void replica_release_held(struct replica *r); /* frames of the epoch installed now */
 
 /* replica_transfer.c: rate and progress of a learner's state transfer (H10) */
 void replica_transfer_start(struct replica *r);
 void replica_transfer_stop(struct replica *r);
+void replica_transfer_reset(struct replica *r); /* the core is gone, another may come */
 /* A PULL is to be sent: now, or when the rate allows. */
 void replica_transfer_pull(struct replica *r, uint32_t donor, struct span frame);
 void replica_transfer_got(struct replica *r, size_t bytes); /* a slice's item came */
@@ -197,7 +213,17 @@ enum replica_taken replica_hot_serve(struct replica *r, const struct replica_req
 void replica_hot_capture(struct replica *r, struct rop *op, const struct entry *e);
 void replica_hot_done(struct replica *r, struct rop *op, const struct hermes_done *d);
 
+/* replica_member.c */
+void replica_member_start(struct replica *r);
+void replica_member_stop(struct replica *r);
+void replica_take_lease(struct replica *r); /* gives the core the process' lease if it changed */
+
 /* replica_view.c */
+void replica_install(struct replica *r, const struct view *v);
+/* Others of the new view: connections to those who left are destroyed before the view is installed,
+ * so before the first ACK of its epoch (RELIABILITY F4). */
+void replica_set_peers(struct replica *r, const struct view *v, const struct transport_peer *peers,
+                       unsigned count);
 enum err replica_view_start(struct replica *r, struct errmsg *why) must_use;
 void replica_on_connected(struct replica *r, uint32_t peer);
 /* A message of the driver's own. False: malformed. */

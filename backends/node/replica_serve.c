@@ -647,8 +647,12 @@ bool replica_has_room(const struct replica *r)
 
 void replica_batch(struct node_worker *nw)
 {
+    struct replica *r = nw->replica;
+    if (r->membership != NULL) {
+        replica_take_lease(r);
+    }
     nw->boot_ns = clk_boot_ns();
-    nw->may_read = nw->replica->core != NULL && hermes_may_read(nw->replica->core, nw->boot_ns);
+    nw->may_read = r->core != NULL && !r->leaving && hermes_may_read(r->core, nw->boot_ns);
 }
 
 bool replica_reads_now(struct node_worker *nw, const struct replica_request *q)
@@ -667,7 +671,7 @@ enum replica_taken replica_serve(struct node_worker *nw, const struct replica_re
 {
     struct replica *r = nw->replica;
     const struct cmd *cmd = q->a->cmd;
-    if (r->core == NULL) {
+    if (r->core == NULL || r->leaving) {
         resp_error(out, tryagain);
         return REPLICA_CONTROL;
     }

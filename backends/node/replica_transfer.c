@@ -91,11 +91,22 @@ void replica_transfer_end(struct replica *r)
 {
     say(r, "has caught up with its shard", clk_boot_ns());
     r->pull_started_ns = 0;
+    if (r->membership != NULL) {
+        membership_caught_up(r->membership, r->nw->w, r->id);
+    }
 }
 
 void replica_transfer_start(struct replica *r)
 {
     r->pull_timer = loop_timer_new(r->nw->w->loop, on_budget, r);
+}
+
+void replica_transfer_reset(struct replica *r)
+{
+    loop_timer_stop(r->pull_timer);
+    buf_consume(&r->pull_frame, buf_used(&r->pull_frame));
+    r->pull_started_ns = 0;
+    r->pull_budget = 0;
 }
 
 void replica_transfer_stop(struct replica *r)

@@ -15,7 +15,9 @@
  *   HALCYON VIEW epoch SELF id MEMBERS id@host:port ... [LEARNERS id@host:port ...] [FOUNDER]
  *   HALCYON LEASE epoch until      (until: CLOCK_BOOTTIME of this machine, ns)
  *
- * ports are those of the peers' transport of this worker. */
+ * ports are those of the peers' transport of this worker.
+ *
+ * builtin: replica_member.c. */
 #include <string.h>
 
 #include "backends/node/replica_private.h"
@@ -40,13 +42,14 @@ bool replica_hears(const struct replica *r, uint32_t peer)
 {
     for (unsigned i = 0; i < r->peer_count; i++) {
         if (r->peers[i].id == peer) {
-            return r->injected || (r->peers[i].boot != 0 && !r->peers[i].refused);
+            return r->injected || r->membership != NULL ||
+                   (r->peers[i].boot != 0 && !r->peers[i].refused);
         }
     }
     return false;
 }
 
-static void install(struct replica *r, const struct view *v)
+void replica_install(struct replica *r, const struct view *v)
 {
     struct hermes_in in = {
         .kind = HERMES_IN_VIEW, .now_ns = clk_boot_ns(), .wall_ms = clk_wall_ms(), .u.view = v};
@@ -91,7 +94,7 @@ static void agree(struct replica *r)
 void replica_on_connected(struct replica *r, uint32_t peer)
 {
     const struct replica_peer *p = peer_of(r, peer);
-    if (!r->injected && p != NULL) {
+    if (!r->injected && r->membership == NULL && p != NULL) {
         send_boot(r, p);
     }
 }
@@ -99,7 +102,7 @@ void replica_on_connected(struct replica *r, uint32_t peer)
 bool replica_on_boot(struct replica *r, uint32_t peer, struct span bytes)
 {
     struct replica_peer *p = peer_of(r, peer);
-    if (bytes.len != BOOT_BYTES || p == NULL || r->injected) {
+    if (bytes.len != BOOT_BYTES || p == NULL || r->injected || r->membership != NULL) {
         return false;
     }
     uint64_t theirs = 0;
@@ -141,12 +144,12 @@ static enum err start_static(struct replica *r, struct errmsg *why)
 {
     const struct cluster_map *map = r->nw->map;
     const struct node_settings *set = r->nw->w->settings;
-    const struct cluster_shard *shard = &map->shards[r->nw->node->self->shard];
+    const struct cluster_shard *shard = &map->shards[r->nw->node->self.shard];
     struct view v = {.epoch = 1, .members = (uint8_t)shard->node_count};
     for (unsigned i = 0; i < shard->node_count; i++) {
         const struct cluster_node *n = &map->nodes[shard->first_node + i];
         v.ids[i] = i + 1;
-        if (n == r->nw->node->self) {
+        if (i == r->nw->node->self.replica) {
             continue;
         }
         r->peers[r->peer_count++] = (struct replica_peer){.id = i + 1};
@@ -160,36 +163,39 @@ static enum err start_static(struct replica *r, struct errmsg *why)
         }
     }
     replica_core_start(r, r->id, true);
-    install(r, &v);
+    replica_install(r, &v);
     return OK;
 }
 
 enum err replica_view_start(struct replica *r, struct errmsg *why)
 {
+    if (r->membership != NULL) {
+        replica_member_start(r);
+        return OK;
+    }
     return r->injected ? OK : start_static(r, why);
 }
 
 /* ---- injected ---- */
 
-/* Removed members' connections are destroyed before the view is installed, so before the first ACK
- * of its epoch (RELIABILITY F4). */
-static void set_peers(struct replica *r, const struct view_spec *p)
+void replica_set_peers(struct replica *r, const struct view *v, const struct transport_peer *peers,
+                       unsigned count)
 {
     for (unsigned i = 0; i < r->peer_count; i++) {
-        if (view_index(&p->view, r->peers[i].id) < 0) {
+        if (view_index(v, r->peers[i].id) < 0) {
             transport_remove_peer(r->transport, r->peers[i].id);
         }
     }
     r->peer_count = 0;
-    for (unsigned i = 0; i < p->peer_count; i++) {
-        if (p->peers[i].member == p->self) {
+    for (unsigned i = 0; i < count; i++) {
+        if (peers[i].member == r->id) {
             continue;
         }
-        enum err e = transport_add_peer(r->transport, &p->peers[i]);
+        enum err e = transport_add_peer(r->transport, &peers[i]);
         if (e != OK && e != ERR_EXISTS) {
-            log_warning("replica %u: %s", p->peers[i].member, err_text(e));
+            log_warning("replica %u: %s", peers[i].member, err_text(e));
         }
-        r->peers[r->peer_count++] = (struct replica_peer){.id = p->peers[i].member};
+        r->peers[r->peer_count++] = (struct replica_peer){.id = peers[i].member};
     }
 }
 
@@ -211,8 +217,8 @@ static void command_view(struct replica *r, const struct span *argv, int argc, s
     if (r->core == NULL) {
         replica_core_start(r, p.self, p.founder);
     }
-    set_peers(r, &p);
-    install(r, &p.view);
+    replica_set_peers(r, &p.view, p.peers, p.peer_count);
+    replica_install(r, &p.view);
     resp_ok(out);
 }
 

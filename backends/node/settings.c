@@ -13,9 +13,6 @@ static const struct cfg_enum policies[] = {{"volatile-lru", EVICT_VOLATILE_LRU},
                                            {"noeviction", EVICT_NOEVICTION},
                                            {NULL, 0}};
 
-static const struct cfg_enum memberships[] = {
-    {"static", NODE_MEMBERSHIP_STATIC}, {"injected", NODE_MEMBERSHIP_INJECTED}, {NULL, 0}};
-
 #define AT(field) offsetof(struct node_settings, field)
 #define NUMBER(option, field, preset, low, high, text)                                             \
     {                                                                                              \
@@ -33,14 +30,6 @@ const struct cfg_option node_options[] = {
      .section = "Cluster",
      .help = "The host under which the `shard` lines name this node, when its port alone does not "
              "tell."},
-    {.name = "cluster-name",
-     .type = CFG_STRING,
-     .offset = AT(cluster_name),
-     .def = "halcyon",
-     .min = 1,
-     .max = 64,
-     .section = "Cluster",
-     .help = "Peers of another cluster name are refused."},
     {.name = "peer-port-offset",
      .type = CFG_INT,
      .offset = AT(peer_port_offset),
@@ -50,15 +39,50 @@ const struct cfg_option node_options[] = {
      .section = "Cluster",
      .help = "Replicas of a shard talk to each other on a worker's port plus this; the same on "
              "all nodes."},
-    {.name = "membership",
-     .type = CFG_ENUM,
-     .offset = AT(membership),
-     .def = "static",
-     .values = memberships,
+    {.name = "join-shard",
+     .type = CFG_STRING,
+     .offset = AT(join_shard),
+     .def = "",
+     .min = 0,
+     .max = CLUSTER_HOST_MAX - 1,
      .section = "Cluster",
-     .help = "static: the nodes of the shard line are its replicas, for good: one that fails "
-             "stops the shard's writes until it goes on, and one that restarts alone is not let "
-             "in again. injected: views and leases come by HALCYON VIEW and HALCYON LEASE."},
+     .help =
+         "With `membership builtin`: the shard this node belongs to. Empty: the one whose `shard` "
+         "line names this node, or the only one."},
+    {.name = "spare",
+     .type = CFG_BOOL,
+     .offset = AT(spare),
+     .def = "no",
+     .section = "Cluster",
+     .help =
+         "With `membership builtin`: belongs to no shard until an operator says so with HALCYON "
+         "JOIN."},
+    {.name = "acceptor",
+     .type = CFG_STRING,
+     .offset = AT(acceptor),
+     .def = "",
+     .min = 0,
+     .max = CLUSTER_HOST_MAX + 8,
+     .section = "Cluster",
+     .help = "Which one of `acceptors` runs in this process, in the same words; empty: none. It "
+             "listens "
+             "on that port and keeps what it promised in `acceptor-state-file`."},
+    {.name = "acceptor-state-file",
+     .type = CFG_STRING,
+     .offset = AT(acceptor_state_file),
+     .def = "acceptor.state",
+     .min = 1,
+     .max = 4000,
+     .section = "Cluster",
+     .help =
+         "Where the acceptor of this process keeps its state. It must survive restarts, and must "
+         "never be put back from a copy."},
+    {.name = "witness",
+     .type = CFG_BOOL,
+     .offset = AT(witness),
+     .def = "no",
+     .section = "Cluster",
+     .help = "This process runs its acceptor only, and holds no data."},
     {.name = "incarnation-id",
      .type = CFG_INT,
      .offset = AT(incarnation_id),

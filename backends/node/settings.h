@@ -4,23 +4,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backends/member/settings.h"
 #include "backends/server/settings.h"
 #include "common/clustermap.h"
 #include "rdma/settings.h"
-
-enum node_membership { NODE_MEMBERSHIP_STATIC, NODE_MEMBERSHIP_INJECTED }; /* replica_view.c */
 
 /* All options of halcyon-node: what it shares with the proxy, the cluster's lines, and its own
  * (names as in redis.conf). */
 struct node_settings {
     struct server_settings server;
     struct cluster_settings cluster;
+    struct member_settings member;
+    char *join_shard;
+    bool spare;
+    char *acceptor, *acceptor_state_file; /* of an acceptor in this process; "": none */
+    bool witness;                         /* it does nothing else */
     char *announce_ip;
     /* replicas of a shard */
-    char *cluster_name;
     int64_t peer_port_offset, incarnation_id;
     uint64_t transfer_rate; /* bytes per second */
-    int membership;         /* enum node_membership */
     int maxmemory_policy;   /* enum evict_policy */
     struct peer_settings peer;
     int64_t lfu_log_factor, lfu_decay_time;

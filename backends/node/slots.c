@@ -9,10 +9,12 @@ static inline bool owns(const struct node_worker *nw, unsigned slot)
     return (nw->owned[slot / 64] >> (slot % 64) & 1) != 0;
 }
 
-/* Every replica of a shard serves all of its slots; others are told of the first. */
+/* Every replica of a shard serves all of its slots; others are told of the first. NULL: it has none
+ * now. */
 static const struct cluster_node *server_of(const struct cluster_map *map, unsigned slot)
 {
-    return cluster_node(map, map->slot_shard[slot], 0);
+    unsigned shard = map->slot_shard[slot];
+    return map->shards[shard].node_count != 0 ? cluster_node(map, shard, 0) : NULL;
 }
 
 void node_slots_build(struct node_worker *nw)
@@ -21,16 +23,27 @@ void node_slots_build(struct node_worker *nw)
     memset(nw->owned, 0, sizeof nw->owned);
     nw->all_slots = map == NULL;
     for (unsigned slot = 0; map != NULL && slot < SLOT_COUNT; slot++) {
-        if (map->slot_shard[slot] == nw->node->self->shard &&
-            cluster_slot_worker(map, slot) == nw->w->index) {
+        if (map->slot_shard[slot] == nw->shard && cluster_slot_worker(map, slot) == nw->w->index) {
             nw->owned[slot / 64] |= UINT64_C(1) << (slot % 64);
         }
     }
 }
 
+void node_slots_follow(struct node_worker *nw, struct cluster_map *map, int shard)
+{
+    cluster_map_drop(nw->map);
+    nw->map = cluster_map_hold(map);
+    nw->shard = shard;
+    node_slots_build(nw);
+}
+
 static bool moved(struct node_worker *nw, unsigned slot, struct resp_out *out)
 {
     const struct cluster_node *to = server_of(nw->map, slot);
+    if (to == NULL) {
+        resp_error(out, "CLUSTERDOWN Hash slot not served");
+        return false;
+    }
     bool v6 = strchr(to->host, ':') != NULL;
     nw->count[NODE_MOVED]++;
     resp_errorf(out, v6 ? "MOVED %u [%s]:%u" : "MOVED %u %s:%u", slot, to->host,
@@ -125,6 +138,7 @@ enum err node_find_self(struct node *node, const struct node_settings *set, stru
                 : "shard: several lines name port %lld: say which with cluster-announce-ip",
             (long long)set->server.port);
     }
-    node->self = found;
+    node->self = *found;
+    memcpy(node->shard, map->shards[found->shard].name, sizeof node->shard);
     return OK;
 }

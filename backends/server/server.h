@@ -92,9 +92,8 @@ struct server_ops {
     /* GET /readyz: false and a reason while the daemon cannot serve. In the metrics thread: read
      * atomics only. May be NULL. */
     bool (*ready)(struct server *sv, struct errmsg *why);
-    /* SHUTDOWN and SIGTERM, main thread: stop what must stop; call server_stop when drained. NULL:
-     * listeners close, no more requests are taken, open ones are waited for up to shutdown-timeout.
-     */
+    /* SHUTDOWN and SIGTERM, main thread: what has to come before server_drain, which it calls in
+     * the end. NULL: server_drain at once. */
     void (*drain)(struct server *sv);
     /* CONFIG RESETSTAT, in each worker. May be NULL. */
     void (*reset_stats)(struct worker *w);
@@ -117,6 +116,9 @@ struct metrics *server_metrics(struct server *sv);  /* registry behind /metrics 
 const char *server_run_id(const struct server *sv); /* 40 hexadecimal digits */
 /* Ends all loops and lets server_main return status. Any thread. */
 void server_stop(struct server *sv, int status);
+/* Listeners close, no more requests are taken, open ones are waited for up to shutdown-timeout;
+ * then drained(sv) is called (NULL: server_stop(sv, 0)). Main thread, once. */
+void server_drain(struct server *sv, void (*drained)(struct server *sv));
 
 /* Runs each(w, arg) in every worker's thread, one after the other, then done(from, arg) in from's.
  * arg is handed along, never touched by two threads at once. Must be called in from's thread; done

@@ -13,6 +13,7 @@
 
 struct drain {
     struct server *sv;
+    void (*drained)(struct server *sv);
     struct loop_timer *timer;
     uint64_t deadline_ns;
     uint64_t busy; /* sessions that still wait for something */
@@ -50,7 +51,11 @@ static void drain_done(struct worker *w, void *arg)
                     d->busy == 1 ? "" : "s");
     }
     loop_timer_free(d->timer);
-    server_stop(d->sv, 0);
+    if (d->drained != NULL && !atomic_load(&d->sv->stopping)) {
+        d->drained(d->sv);
+    } else {
+        server_stop(d->sv, 0);
+    }
     mem_free(d);
 }
 
@@ -71,8 +76,14 @@ void server_begin_shutdown(struct server *sv)
         sv->ops->drain(sv);
         return;
     }
+    server_drain(sv, NULL);
+}
+
+void server_drain(struct server *sv, void (*drained)(struct server *sv))
+{
     struct drain *d = mem_zalloc(sizeof *d);
     d->sv = sv;
+    d->drained = drained;
     d->deadline_ns = clk_mono_ns() + (uint64_t)sv->workers[0].set->shutdown_timeout * 1000000000u;
     drain_round(d);
 }

@@ -41,14 +41,14 @@ def check(condition, *words):
 
 
 def free_block(count):
-    """A first port P such that P .. P+count-1 are free on loopback now, and the same 1000, 2000 and 3000 above (./dev
-    up puts nodes and peers there). Below the ephemeral range, so that no outgoing connection can take one meanwhile."""
+    """A first port P such that P .. P+count-1 are free on loopback now, and the same 1000 to 4000 above (./dev
+    up puts nodes, peers and acceptors there). Below the ephemeral range, so that no outgoing connection can take one meanwhile."""
     start = (os.getpid() * 37) % 9000
     for attempt in range(200):
-        first = 20000 + (start + attempt * 97) % 9000
+        first = 20000 + (start + attempt * 97) % 8000
         held = []
         try:
-            for port in [first + above + i for above in (0, 1000, 2000, 3000) for i in range(count)]:
+            for port in [first + above + i for above in (0, 1000, 2000, 3000, 4000) for i in range(count)]:
                 s = socket.socket()
                 held.append(s)
                 s.bind(("127.0.0.1", port))
@@ -64,14 +64,17 @@ def free_block(count):
 class Cluster:
     """A cluster started by ./dev up in a temporary folder."""
 
-    def __init__(self, build, proxies=3, shards=2, replicas=1, workers=1, proxy_opts=(), node_opts=()):
+    def __init__(self, build, proxies=3, shards=2, replicas=1, workers=1, proxy_opts=(), node_opts=(), membership=None):
+        """membership: builtin, static, injected; None: what ./dev up takes by itself."""
         self.dir = tempfile.mkdtemp(prefix="halcyon-test-")
         self.proxies, self.shards, self.replicas, self.workers = proxies, shards, replicas, workers
-        self.port = free_block(max(proxies, shards * replicas * workers))
+        self.port = free_block(max(proxies, shards * replicas * workers, 3))
         self.build = os.path.abspath(build)
         command = [os.path.join(ROOT, "dev"), "up", "--detach", "--build", self.build, "--dir", self.dir,
                    "--port", str(self.port), "--proxies", str(proxies), "--shards", str(shards),
                    "--replicas", str(replicas), "--workers", str(workers)]
+        if membership is not None:
+            command += ["--membership", membership]
         for option in proxy_opts:
             command += ["--proxy-opt", option]
         for option in node_opts:

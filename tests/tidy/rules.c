@@ -124,9 +124,12 @@ static const struct {
     {"backends/types/", "common/ " KEYSPACE},
     {"backends/cmd/", "common/ " KEYSPACE},
     {"backends/server/", "common/ backends/server/ " KEYSPACE},
-    {"backends/node/", "common/ coherence/ rdma/ backends/server/ backends/node/ " KEYSPACE},
+    {"backends/member/", "common/ coherence/ backends/server/ backends/member/ " KEYSPACE},
+    {"backends/node/",
+     "common/ coherence/ rdma/ backends/server/ backends/member/ backends/node/ " KEYSPACE},
     {"backends/shard/", "common/ backends/shard/"},
-    {"proxy/", "common/ coherence/ rdma/ backends/server/ backends/shard/ proxy/ " KEYSPACE},
+    {"proxy/",
+     "common/ coherence/ rdma/ backends/server/ backends/member/ backends/shard/ proxy/ " KEYSPACE},
     {"tests/", "common/ coherence/ rdma/ backends/ proxy/ tests/"},
 };
 

@@ -87,7 +87,7 @@ static void wrong_maps_are_refused_with_a_reason(void **state)
         {"shard a 0-16384 h:1\n", "x:1: shard: 0-16384 is no range of slots between 0 and 16383"},
         {"shard a auto h:0\n", "x:1: shard: a: h:0 is no host:port"},
         {"shard a auto h\n", "x:1: shard: a: h is no host:port"},
-        {"shard a auto\n", "x:1: shard: needs a name, slots, and at least one host:port"},
+        {"shard a auto\n", "shard: needs a name, slots, and 1 to 16 host:port"},
         {"node-workers 4\nshard a auto h:10\nshard b auto h:13\n",
          "shard: b: the ports of h:13 overlap those of another node"},
         {"node-workers 4\nshard a auto h:65533\n",
@@ -98,6 +98,22 @@ static void wrong_maps_are_refused_with_a_reason(void **state)
         assert_int_not_equal(build(cases[i].text, &m), OK);
         assert_string_equal(why.text, cases[i].wanted);
     }
+}
+
+static void nodes_are_optional_if_the_caller_says_so(void **state)
+{
+    (void)state;
+    struct cluster_settings set = {.node_workers = 2, .nodes_optional = true};
+    char first[] = "a 0-99";
+    char second[] = "b auto h:1";
+    char *lines[] = {first, second};
+    set.shard = (struct cfg_strings){.v = lines, .n = 2};
+    struct cluster_map *m = NULL;
+    assert_int_equal(cluster_map_new(&set, 3, &m, &why), OK);
+    assert_int_equal(m->shards[0].node_count, 0);
+    assert_int_equal(m->shards[1].node_count, 1);
+    assert_int_equal(m->shards[1].slot_count, SLOT_COUNT - 100);
+    cluster_map_drop(m);
 }
 
 static int free_cfg(void **state)
@@ -114,6 +130,7 @@ int main(void)
         cmocka_unit_test(explicit_slots_and_auto_mix),
         cmocka_unit_test(no_shard_is_no_cluster),
         cmocka_unit_test(wrong_maps_are_refused_with_a_reason),
+        cmocka_unit_test(nodes_are_optional_if_the_caller_says_so),
     };
     return cmocka_run_group_tests_name("clustermap", tests, NULL, free_cfg);
 }

@@ -560,7 +560,8 @@ static void a_closed_endpoint_ends_what_is_open(void **state)
     run_until(f, answered_once);
     send_one(f, 1, SHARD_WRITE | SHARD_MOVABLE);
     send_one(f, 2, SHARD_MOVABLE);
-    f->want_ended = 100;
+    f->want_ended = 100; /* nobody stops the loop but the timer */
+    f->until = NULL;
     loop_timer_start(f->feeder = loop_timer_new(f->loop, (loop_timer_fn)loop_stop, f->loop), 50000);
     loop_run(f->loop); /* both have left now */
     loop_timer_free(f->feeder);

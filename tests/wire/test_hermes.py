@@ -193,7 +193,7 @@ def test_restart_stays_out(cluster, build):
 
 def static(args):
     say("static membership: 3 replicas, 2 proxies")
-    with Cluster(args.build, proxies=2, shards=1, replicas=3, node_opts=[DEBUG]) as cluster:
+    with Cluster(args.build, proxies=2, shards=1, replicas=3, node_opts=[DEBUG], membership="static") as cluster:
         test_history(cluster, args.build)
         test_every_replica_contended(cluster, args.build)
         test_one_round(cluster)

@@ -1,0 +1,355 @@
+"""The builtin membership service in real processes: replicas and proxies that die, stop, come back or are planned to stop;
+the loss of the acceptors; what does not belong together is refused."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import Cluster, Conn, Failed, arguments, check, encode, run, say, wait_for  # noqa: E402
+
+START_S = 20  # until a process that was started is in the map
+
+
+def info(port, section="membership"):
+    text = Conn(port, 5).command("INFO", section).decode()
+    return dict(re.findall(r"^(\w+):(.*)\r$", text, re.M))
+
+
+def state(port):
+    return info(port).get("membership_state")
+
+
+def members(port):
+    """Of the view that the replica has installed: ids, learners left out."""
+    text = info(port, "hermes")["hermes_replica"]
+    found = re.search(r"members=([\d/()a-z]*),", text)
+    return [m for m in found.group(1).split("/") if "(" not in m] if found else []
+
+
+def whole(cluster, nodes=range(3), seconds=START_S):
+    """Waits until these nodes of shard 0 are members of one view and serve."""
+    ports = [cluster.node_port(0, r) for r in nodes]
+
+    def now():
+        views = [members(p) for p in ports]
+        serving = all("state=serving" in info(p, "hermes")["hermes_replica"] for p in ports)
+        return serving and all(len(v) == len(ports) and v == views[0] for v in views)
+    wait_for(now, seconds, "a view of %d members" % len(ports))
+
+
+def key_of_first_worker(cluster, name):
+    for i in range(64):
+        if not Conn(cluster.node_port(0, 0)).command("GET", "%s%d" % (name, i)).startswith(b"-MOVED"):
+            return "%s%d" % (name, i)
+    raise Failed("no key is served by worker 0")
+
+
+class Load(threading.Thread):
+    """A client of one proxy that writes a key of its own, reads it back, and keeps score. Redis' clients retry what is
+    refused; so does this one, except for -UNKNOWN, which is counted."""
+
+    def __init__(self, port, name, pause=0.001):
+        super().__init__(daemon=True)
+        self.port, self.name_, self.pause = port, name, pause
+        self.ending = threading.Event()
+        self.done, self.unknown, self.failed, self.lost = 0, 0, [], None
+        self.worst = {"GET": 0.0, "SET": 0.0}
+        self.conn = None
+
+    def _command(self, *args):
+        start = time.monotonic()
+        try:
+            if self.conn is None:
+                self.conn = Conn(self.port, 20)
+            reply = self.conn.command(*args)
+        except OSError as e:
+            self.conn = None
+            self.failed.append(str(e))
+            time.sleep(0.02)
+            return None
+        self.worst[args[0]] = max(self.worst[args[0]], time.monotonic() - start)
+        return reply
+
+    def run(self):
+        acked, maybe = None, set()
+        i = 0
+        while not self.ending.wait(self.pause):
+            i += 1
+            reply = self._command("SET", "load:" + self.name_, i)
+            if reply == b"+OK\r\n":
+                acked, maybe = i, set()
+                self.done += 1
+            elif reply is None or reply.startswith(b"-UNKNOWN"):
+                maybe.add(i)
+                self.unknown += reply is not None
+            else:
+                self.failed.append(reply)
+            reply = self._command("GET", "load:" + self.name_)
+            if reply is None:
+                continue
+            value = int(reply.split(b"\r\n")[1]) if reply[:1] == b"$" and reply[:2] != b"$-" else None
+            if reply[:1] == b"-":
+                self.failed.append(reply)
+            elif value != acked and value not in maybe and self.lost is None:
+                self.lost = "%s: read %r after an acknowledged %r" % (self.name_, value, acked)
+            else:
+                acked, maybe = value, maybe if value == acked else set()
+
+    def end(self):
+        self.ending.set()
+        self.join(30)
+        check(self.lost is None, self.lost)
+        return self
+
+
+def under_load(cluster, work, clients=4):
+    """Runs work() while clients are at it; gives them afterwards."""
+    loads = [Load(cluster.ports()[i % cluster.proxies], "c%d" % i) for i in range(clients)]
+    for load in loads:
+        load.start()
+    time.sleep(0.3)
+    try:
+        work()
+        time.sleep(0.3)
+    finally:
+        for load in loads:
+            load.ending.set()
+    return [load.end() for load in loads]
+
+
+def report(what, loads):
+    say("    %s: %d writes, worst GET %.0f ms, worst SET %.0f ms, %d unknown, %d failed" % (
+        what, sum(x.done for x in loads), 1000 * max(x.worst["GET"] for x in loads),
+        1000 * max(x.worst["SET"] for x in loads), sum(x.unknown for x in loads), sum(len(x.failed) for x in loads)))
+
+
+def test_kill_and_rejoin(cluster):
+    say("  kill -9 of a replica: a view without it; restarted: learner, then member")
+    whole(cluster)
+    before = members(cluster.node_port(0, 1))
+
+    def work():
+        cluster.kill("node-0-0")
+        wait_for(lambda: len(members(cluster.node_port(0, 1))) == 2, 5, "a view without the killed one")
+        time.sleep(0.5)
+        cluster.start("node-0-0")
+        whole(cluster)
+    loads = under_load(cluster, work)
+    report("kill", loads)
+    check(all(not x.failed for x in loads), "failed commands", [x.failed[:3] for x in loads])
+    check(max(x.worst["SET"] for x in loads) < 3, "writes stood still for", max(x.worst["SET"] for x in loads))
+    after = members(cluster.node_port(0, 0))
+    check(len(set(after) - set(before)) == 1 and max(map(int, after)) > max(map(int, before)), "ids", before, after)
+    log = cluster.log("node-0-0")
+    check("a learner" in log and "has caught up with its shard" in log, "its log does not say that it learnt")
+
+
+def test_survivor(cluster):
+    say("  two of three killed at once: the survivor serves")
+    whole(cluster)
+    c = Conn(cluster.port)
+    check(c.command("SET", "survives", "yes") == b"+OK\r\n", "SET")
+    # the acceptors live in the nodes: kill those two whose acceptors are not needed for a majority one after the other
+    cluster.kill("node-0-1")
+    wait_for(lambda: len(members(cluster.node_port(0, 0))) == 2, 5, "a view of two")
+    cluster.start("node-0-1")
+    wait_for(lambda: state(cluster.node_port(0, 1)) in ("learner", "member"), START_S, "the acceptor to be back")
+    whole(cluster)
+    cluster.kill("node-0-2")
+    wait_for(lambda: len(members(cluster.node_port(0, 0))) == 2, 5, "a view of two")
+    check(c.command("GET", "survives") == b"$3\r\nyes\r\n", "the value is gone")
+    check(c.command("SET", "survives", "still") == b"+OK\r\n", "the survivors take no writes")
+    cluster.start("node-0-2")
+    whole(cluster)
+
+
+def test_last_data_survives(build):
+    say("  one shard of three, acceptors elsewhere: two killed at once, the survivor serves alone")
+    with Cluster(build, proxies=1, shards=2, replicas=3, membership="builtin") as cluster:
+        # acceptors are in node-0-0, node-1-0 and node-0-1: kill node-0-1 and node-0-2 (one acceptor)
+        whole(cluster)
+        c = Conn(cluster.port)
+        keys = ["s:%d" % i for i in range(60)]
+        for key in keys:
+            check(c.command("SET", key, key) == b"+OK\r\n", "SET")
+        start = time.monotonic()
+        cluster.kill("node-0-1")
+        cluster.kill("node-0-2")
+        wait_for(lambda: len(members(cluster.node_port(0, 0))) == 1, 5, "a view of one")
+        say("    alone after %.0f ms" % (1000 * (time.monotonic() - start)))
+        for key in keys:
+            want = b"$%d\r\n%s\r\n" % (len(key), key.encode())
+            check(c.command("GET", key) == want, "lost", key)
+            check(c.command("SET", key, "new") == b"+OK\r\n", "SET at the survivor")
+        cluster.start("node-0-1")
+        cluster.start("node-0-2")
+        whole(cluster)
+        check(c.command("GET", keys[0]) == b"$3\r\nnew\r\n", "after they came back")
+
+
+def test_stopped(cluster):
+    say("  SIGSTOP past the lease, requests sent into it meanwhile: no stale answer, joins anew by itself")
+    whole(cluster)
+    port = cluster.node_port(0, 1)
+    key = key_of_first_worker(cluster, "stopped")
+    c = Conn(cluster.port)
+    check(c.command("SET", key, "old") == b"+OK\r\n", "SET")
+    wait_for(lambda: Conn(port).command("GET", key) == b"$3\r\nold\r\n", 5, "the replica's own read")
+    asked = Conn(port)
+    pid = cluster.pid("node-0-1")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: len(members(cluster.node_port(0, 2))) == 2, 5, "a view without the stopped one")
+        check(c.command("SET", key, "new") == b"+OK\r\n", "SET while one is stopped")
+        asked.send(encode("GET", key))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    answer = asked.reply()
+    check(answer != b"$3\r\nold\r\n", "a stale answer")
+    whole(cluster)
+    check(int(info(port)["membership_expulsions"]) >= 1, "it was not expelled")
+    check(cluster.pid("node-0-1") == pid and cluster.alive("node-0-1"), "it is another process")
+    check(Conn(port).command("GET", key) == b"$3\r\nnew\r\n", "after it came back")
+
+
+def test_planned_stop(cluster):
+    say("  SIGTERM: the next view needs no waiting")
+    whole(cluster)
+    start = time.monotonic()
+    cluster.kill("node-0-2", signal.SIGTERM)
+    wait_for(lambda: len(members(cluster.node_port(0, 0))) == 2, 5, "a view without it")
+    took = time.monotonic() - start
+    wait_for(lambda: not cluster.alive("node-0-2"), 10, "it to end")
+    say("    view after %.0f ms, ended after %.0f ms" % (1000 * took, 1000 * (time.monotonic() - start)))
+    check("has left the cluster map" in cluster.log("node-0-2"), "it did not leave")
+    cluster.start("node-0-2")
+    whole(cluster)
+
+
+def test_rolling_restart(cluster):
+    say("  rolling restart of all nodes under load: nothing fails")
+
+    def work():
+        for r in range(3):
+            name = "node-0-%d" % r
+            cluster.kill(name, signal.SIGTERM)
+            wait_for(lambda n=name: not cluster.alive(n), 15, name + " to end")
+            cluster.start(name)
+            whole(cluster)
+    loads = under_load(cluster, work)
+    report("rolling", loads)
+    check(all(not x.failed and x.unknown == 0 for x in loads), "failed commands", [(x.failed[:3], x.unknown) for x in loads])
+
+
+def test_rolling_proxies(cluster):
+    say("  rolling restart of the proxies: they leave their group and come back")
+    for i in range(cluster.proxies):
+        name = "proxy-%d" % i
+        cluster.kill(name, signal.SIGTERM)
+        wait_for(lambda n=name: not cluster.alive(n), 15, name + " to end")
+        check("has left the cluster map" in cluster.log(name), name, "did not leave")
+        cluster.start(name)
+        wait_for(lambda p=cluster.port + i: Conn(p).command("GET", "x")[:1] == b"$" and state(p) == "member", START_S,
+                 name + " to serve")
+
+
+def test_no_majority(cluster):
+    say("  the majority of the acceptors lost: errors within the lease time, service when they are back")
+    whole(cluster)
+    key = key_of_first_worker(cluster, "majority")
+    check(Conn(cluster.port).command("SET", key, "1") == b"+OK\r\n", "SET")
+    pids = [cluster.pid("node-0-1"), cluster.pid("node-0-2")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(0.6)
+        answer = Conn(cluster.node_port(0, 0)).command("GET", key)
+        check(answer.startswith(b"-TRYAGAIN"), "a replica without a lease answers", answer)
+        check(int(info(cluster.node_port(0, 0))["membership_lease_ms"]) < 0, "it says that it has a lease")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    whole(cluster)
+    check(Conn(cluster.port).command("GET", key) == b"$1\r\n1\r\n", "after they are back")
+
+
+def config(cluster, name):
+    return os.path.join(cluster.dir, name, "node.conf")
+
+
+def refused(cluster, name, words, *options, seconds=5):
+    """The process ends by itself and says so."""
+    binary = os.path.join(cluster.build, "bin", "halcyon-node")
+    p = subprocess.run([binary, config(cluster, name), *options, "--logfile", ""], timeout=seconds, capture_output=True,
+                       text=True, check=False, stdin=subprocess.DEVNULL)
+    check(p.returncode != 0, name, "started with", options)
+    check(words in p.stderr, "it says", p.stderr[-500:], "not", words)
+
+
+def test_refused(build):
+    say("  another acceptor set, a damaged state file, another cluster: refused in clear words")
+    with Cluster(build, proxies=1, shards=1, replicas=3, membership="builtin") as cluster:
+        whole(cluster)
+        cluster.kill("node-0-0", signal.SIGTERM)
+        wait_for(lambda: not cluster.alive("node-0-0"), 10, "it to end")
+        acceptors = [str(cluster.port + 4000 + i) for i in range(3)]
+        ends = ["127.0.0.1:" + p for p in acceptors]
+        refused(cluster, "node-0-0", "of another set of acceptors", "--acceptors", ends[0], ends[2], ends[1])
+        refused(cluster, "node-0-0", "of cluster 'halcyon', not of 'other'", "--cluster-name", "other")
+        refused(cluster, "node-0-0", "must be 1, 3 or 5", "--acceptors", ends[0], ends[1])
+        refused(cluster, "node-0-0", "is not one of `acceptors`", "--acceptor", "127.0.0.1:1")
+        shared = os.path.join(cluster.dir, "cluster.conf")
+        good = open(shared, encoding="ascii").read()
+        with open(shared, "w", encoding="ascii") as f:
+            f.write(good.replace("shard shard-0 auto", "shard another auto"))
+        refused(cluster, "node-0-0", "not what the cluster was founded with")
+        with open(shared, "w", encoding="ascii") as f:
+            f.write(good)
+        path = os.path.join(cluster.dir, "node-0-0", "acceptor.state")
+        shutil.copy(path, path + ".good")
+        data = bytearray(open(path, "rb").read())
+        for at in (0, 25, len(data) // 2, len(data) - 1):
+            bad = bytearray(data)
+            bad[at] ^= 1
+            with open(path, "wb") as f:
+                f.write(bad)
+            refused(cluster, "node-0-0", "is damaged")
+        with open(path, "wb") as f:
+            f.write(data[:len(data) // 2])
+        refused(cluster, "node-0-0", "is damaged")
+        shutil.copy(path + ".good", path)
+        cluster.start("node-0-0")
+        whole(cluster)
+        # a caller of another cluster is told why, and goes on asking
+        p = subprocess.Popen([os.path.join(cluster.build, "bin", "halcyon-node"), config(cluster, "node-0-0"), "--cluster-name",
+                              "other", "--port", str(cluster.port + 1900), "--acceptor", "", "--logfile", "", "--pidfile", "",
+                              "--join-shard", "shard-0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            time.sleep(1)
+        finally:
+            p.terminate()
+            text = p.communicate(timeout=15)[0]
+        check("refused: this acceptor is of cluster 'halcyon', the caller of 'other'" in text, "it says", text[-800:])
+
+
+def main():
+    options = arguments()
+    build = os.path.abspath(options.build)
+    with Cluster(build, proxies=2, shards=1, replicas=3, workers=2, membership="builtin") as cluster:
+        test_kill_and_rejoin(cluster)
+        test_planned_stop(cluster)
+        test_stopped(cluster)
+        test_survivor(cluster)
+        test_rolling_restart(cluster)
+        test_rolling_proxies(cluster)
+        test_no_majority(cluster)
+    test_last_data_survives(build)
+    test_refused(build)
+
+
+run(main)
