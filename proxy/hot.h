@@ -111,6 +111,9 @@ const struct hot_stats *hot_stats(const struct proxy_worker *pw);
 /* INFO's section; of all workers. */
 void hot_info_add(const struct proxy_worker *pw, struct info_sum *sum);
 void hot_info_own(const struct proxy_worker *pw, const struct info_sum *sum, struct info_out *o);
+/* The peer transport's counters, of this worker: to /metrics (now and then), and to INFO. */
+void hot_publish(struct proxy_worker *pw);
+void hot_peers_info(const struct proxy_worker *pw, struct info_out *o);
 /* One line: "epoch=3,id=5,members=1/3/5,state=serving"; of this worker's partition. */
 void hot_describe(const struct proxy_worker *pw, char *out, size_t room);
 

@@ -33,4 +33,5 @@ void hot_info_own(const struct proxy_worker *pw, const struct info_sum *sum, str
 #define X(name, what) info_field(o, "hotcache_" #name, "%llu", (unsigned long long)sum->own[i++]);
     HOT_COUNTS(X)
 #undef X
+    hot_peers_info(pw, o);
 }

@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "common/must.h"
 #include "proxy/hot_private.h"
+#include "rdma/transport_metrics.h"
 
 #define FRAME_WANT 0xB1u /* then enum hotset_want (1 byte) and the inner key */
 #define HELD_MAX 4096u
@@ -214,11 +215,17 @@ enum err hot_peers_open(struct hot_worker *hw, uint32_t id, struct errmsg *why)
                                   .events = &events,
                                   .arg = hw};
     enum err e = peer_settings_apply(&set->peer, host, &o, why);
-    return e == OK ? transport_new(&o, &hw->transport, why) : e;
+    e = e == OK ? transport_new(&o, &hw->transport, why) : e;
+    if (e == OK && hw->metrics == NULL) {
+        hw->metrics = transport_metrics_new(server_metrics(hw->pw->w->server), "group=\"proxies\"");
+    }
+    return e;
 }
 
 void hot_peers_close(struct hot_worker *hw)
 {
+    transport_metrics_free(hw->metrics);
+    hw->metrics = NULL;
     transport_free(hw->transport);
     hw->transport = NULL;
     hw->group.peer_count = 0;
@@ -272,4 +279,33 @@ void hot_want(struct hot_worker *hw, struct span key, enum hotset_want want)
     buf_add(&b, key.p, key.len);
     send_frame(hw, to, 0, buf_span(&b));
     buf_free(&b);
+}
+
+/* ---- numbers ---- */
+
+void hot_publish(struct proxy_worker *pw)
+{
+    struct hot_worker *hw = pw->hot;
+    if (hw != NULL && hw->metrics != NULL && hw->transport != NULL) {
+        transport_metrics_publish(hw->metrics, hw->transport);
+    }
+}
+
+void hot_peers_info(const struct proxy_worker *pw, struct info_out *o)
+{
+    const struct hot_worker *hw = pw->hot;
+    struct transport_stats s;
+    if (hw == NULL || hw->transport == NULL || transport_stats(hw->transport, 0, &s) != OK) {
+        return;
+    }
+    char line[128];
+    transport_describe(hw->transport, line, sizeof line);
+    info_field(o, "peer_transport", "%s", transport_kind_name(transport_kind_of(hw->transport)));
+    info_field(o, "peer_address", "%s", line);
+    info_field(o, "peer_connected", "%u", s.connected);
+#define X(name, what) info_field(o, "peer_" #name, "%llu", (unsigned long long)s.name);
+    TRANSPORT_COUNTERS(X)
+#undef X
+    info_field(o, "peer_queued_bytes", "%llu", (unsigned long long)s.queued_bytes);
+    info_field(o, "peer_registered_bytes", "%llu", (unsigned long long)s.registered_bytes);
 }

@@ -120,7 +120,8 @@ struct hot_worker {
     struct loop_timer *pause_timer;
     /* peers */
     struct transport *transport;
-    struct hot_frames held; /* of an epoch that is not installed yet */
+    struct transport_metrics *metrics; /* its counters; NULL: no transport yet */
+    struct hot_frames held;            /* of an epoch that is not installed yet */
     struct hot_group group;
     struct buf frame;
     struct hot_stats stats;

@@ -8,6 +8,7 @@
 
 #include "common/mem.h"
 #include "common/metrics.h"
+#include "proxy/hot.h"
 #include "proxy/proxy.h"
 
 #define REPORT_US 1000000u
@@ -177,6 +178,7 @@ static void publish(void *arg)
         counter_add(&r->own[k], now[k] - counter_get(&r->own[k]));
     }
     gauge_set(&r->calls, (int64_t)pw->stats.open_calls);
+    hot_publish(r->pw);
     while (r->nodes < shard_endpoint_count(pw->pool)) {
         add_node(r);
     }
