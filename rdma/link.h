@@ -83,6 +83,7 @@ extern const struct link_ops tcp_ops, mem_ops, verbs_ops;
 
 struct transport {
     struct transport_options o; /* defaults filled in; strings copied */
+    char *cluster, *group;      /* of o.self */
     char host[256];
     char device[64];
     uint16_t port;

@@ -157,6 +157,8 @@ enum err transport_new(const struct transport_options *o, struct transport **out
     fill_defaults(&t->o);
     snprintf(t->host, sizeof t->host, "%s", o->host != NULL ? o->host : "");
     snprintf(t->device, sizeof t->device, "%s", o->device != NULL ? o->device : "");
+    t->o.self.cluster = t->cluster = mem_strdup(o->self.cluster);
+    t->o.self.group = t->group = mem_strdup(o->self.group);
     t->o.host = t->host;
     t->o.device = t->device;
     t->port = o->port;
@@ -170,6 +172,8 @@ enum err transport_new(const struct transport_options *o, struct transport **out
     e = t->ops->open(t, why);
     if (e != OK) {
         loop_timer_free(t->writable_timer);
+        mem_free(t->cluster);
+        mem_free(t->group);
         mem_free(t);
         return e;
     }
@@ -193,6 +197,8 @@ void transport_free(struct transport *t)
     reap_dead(&t->reap_task);
     t->ops->close(t);
     loop_timer_free(t->writable_timer);
+    mem_free(t->cluster);
+    mem_free(t->group);
     mem_free(t);
 }
 

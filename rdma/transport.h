@@ -42,8 +42,8 @@ enum transport_kind {
  * refused, with the reason in the log of both sides. Epochs may differ (views are not installed
  * everywhere at once): the peer's is handed to connected(). */
 struct transport_identity {
-    const char *cluster; /* borrowed for the transport's life */
-    const char *group;   /* "proxies", or the shard's name; borrowed for the transport's life */
+    const char *cluster; /* copied */
+    const char *group;   /* "proxies", or the shard's name; copied */
     uint32_t member;     /* 1..TRANSPORT_MEMBER_MAX */
     uint16_t worker;
     uint64_t epoch;
