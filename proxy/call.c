@@ -143,6 +143,7 @@ struct call *part_open(struct proxy_worker *pw, struct gather *g, uint32_t index
     k->later = false;
     k->with_core = false;
     k->hot_generation = 0;
+    k->sr.sent_ns = shard_now_get(pw->pool);
     k->part = index;
     return k;
 }

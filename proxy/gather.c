@@ -66,13 +66,19 @@ void gather_free_pool(struct proxy_worker *pw)
     }
 }
 
-struct call *gather_send(struct gather *g, const struct target *t)
+struct call *gather_add(struct gather *g)
 {
     must(g->parts < g->part_cap);
     struct call *k = part_open(g->pw, g, g->parts, g->owner->proto);
     g->part[g->parts] = k;
     g->value[g->parts++] = 0;
     g->left++;
+    return k;
+}
+
+struct call *gather_send(struct gather *g, const struct target *t)
+{
+    struct call *k = gather_add(g);
     target_commit(t, k);
     return k;
 }

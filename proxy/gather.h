@@ -44,6 +44,9 @@ struct gather *gather_open(struct client *c, const struct admitted *a, const str
 /* Commits what was appended to t->l since shard_begin as the next part, and gives it. */
 struct target;
 struct call *gather_send(struct gather *g, const struct target *t);
+/* The next part, which the caller sees to otherwise; it ends with gather_part or
+ * gather_part_failed. */
+struct call *gather_add(struct gather *g);
 void gather_opened(struct gather *g);
 
 /* Cursors of the proxy: the replica that counts (route_tag), the node's own cursor, and the

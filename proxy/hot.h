@@ -54,6 +54,13 @@ bool hot_take(struct client *c, const struct admitted *a, const struct conn_req 
  * perhaps any). busy: the client's before. */
 void hot_note(struct client *c, uint64_t busy, uint64_t hash);
 
+/* Does the table know one of the keys at 1, 1 + step ...? */
+bool hot_knows_any(const struct client *c, const struct conn_req *q, uint32_t step);
+/* A part of a gather (in database g->db, argv[1]: a client's key): given to the core if the table
+ * knows the key, with nothing of the client under way. */
+struct gather;
+bool hot_give_part(struct gather *g, const struct cmd *cmd, const struct span *argv, uint32_t argc);
+
 /* ---- "-HOT generation" for a cold command (lane_again.c) ---- */
 
 /* Is this the node's word for a hot key, and can the call be given to the core? Then *generation.

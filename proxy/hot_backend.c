@@ -258,8 +258,7 @@ static void on_resume(void *arg)
     }
 }
 
-/* "*n" and the rest of a request. */
-static struct span split_header(struct span request, uint64_t *argc)
+struct span hot_split_header(struct span request, uint64_t *argc)
 {
     const char *end = memchr(request.p, '\n', request.len);
     must(end != NULL && request.p[0] == '*');
@@ -288,7 +287,7 @@ static void encode(struct hot_request *r, const struct galene_request *rq)
         return;
     }
     case GALENE_ASK_HOTWRITE: {
-        struct span rest = split_header(hot_op_request(op), &argc);
+        struct span rest = hot_split_header(hot_op_request(op), &argc);
         encode_header(b, argc + 3);
         encode_arg(b, SPAN_LIT("HALCYON"));
         encode_arg(b, SPAN_LIT("HOTWRITE"));

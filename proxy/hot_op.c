@@ -12,6 +12,7 @@
 #include "common/mem.h"
 #include "common/must.h"
 #include "common/num.h"
+#include "proxy/gather.h"
 #include "proxy/hot_private.h"
 
 #define ARGS_MAX 16
@@ -145,37 +146,59 @@ void hot_op_done(struct hot_worker *hw, const struct galene_done *d)
 
 /* ---- back at the client's worker ---- */
 
+/* The client that waits for a call, or for what it is a part of; NULL: nobody does. */
+static struct client *client_behind(const struct call *k)
+{
+    return k->g != NULL ? k->g->owner->c : k->c;
+}
+
+static void finish_call(struct hot_op *op, struct call *k)
+{
+    struct proxy_worker *pw = op->from->pw;
+    struct span reply = buf_span(&op->reply);
+    struct span request = hot_op_request(op);
+    if (op->outcome == HOT_OUT_REPLY && k->g != NULL) {
+        gather_part(k, reply);
+    } else if (op->outcome == HOT_OUT_REPLY) {
+        call_answer(k, reply.len != 0 ? reply : SPAN_LIT("-ERR the node sent an empty reply\r\n"),
+                    request);
+    } else {
+        reply = op->outcome == HOT_OUT_ERROR ? reply : SPAN_LIT("TRYAGAIN nothing was done");
+        pw->stats.node_errors++;
+        pw->stats.unknown += reply.len >= 7 && memcmp(reply.p, "UNKNOWN", 7) == 0;
+        if (k->g != NULL) {
+            gather_part_failed(k, reply);
+        } else {
+            call_fail(k, reply, request);
+        }
+    }
+}
+
 static void finish(struct hot_op *op)
 {
     struct call *k = op->call;
-    struct proxy_worker *pw = op->from->pw;
     struct lane *lane = k->lane;
-    k->with_core = false;
-    k->lane = NULL;
-    if (k->c != NULL) {
-        k->c->hot_open--;
-    }
-    shard_now(pw->pool, clk_mono_ns());
-    struct span reply = buf_span(&op->reply);
-    if (op->outcome == HOT_OUT_COLD && k->c != NULL) {
-        k->lane = lane;
-        k->hot_generation = 0;
-        lane_wait_again(k, slot_of_inner(hot_op_key(op)), hot_op_request(op));
+    shard_now(op->from->pw->pool, clk_mono_ns());
+    if (op->demote && --k->hot_waits != 0) {
         give_back(op);
         return;
     }
-    if (op->outcome == HOT_OUT_ERROR) {
-        pw->stats.node_errors++;
-        pw->stats.unknown += reply.len >= 7 && memcmp(reply.p, "UNKNOWN", 7) == 0;
-        call_fail(k, reply, hot_op_request(op));
+    k->with_core = false;
+    if (k->c != NULL) {
+        k->c->hot_open--;
+    }
+    struct client *c = client_behind(k);
+    if ((op->outcome == HOT_OUT_COLD || op->demote) && c != NULL) {
+        k->hot_generation = 0;
+        lane_wait_again(k, c, slot_of_inner(hot_op_key(op)), hot_op_request(op));
     } else {
-        call_answer(k, reply.len != 0 ? reply : SPAN_LIT("-ERR the node sent an empty reply\r\n"),
-                    hot_op_request(op));
+        k->lane = NULL;
+        finish_call(op, k);
+        if (lane != NULL) {
+            lane_leave(lane);
+        }
     }
     give_back(op);
-    if (lane != NULL) {
-        lane_leave(lane);
-    }
 }
 
 void hot_op_arrived(struct hot_op *op)
@@ -194,7 +217,7 @@ void hot_op_arrived(struct hot_op *op)
 bool hot_refusal(const struct call *k, struct span words, uint64_t *generation)
 {
     int64_t n = 0;
-    if (k->pw->hot == NULL || k->g != NULL || k->slot == SLOT_MANY || words.len < 5 ||
+    if (k->pw->hot == NULL || client_behind(k) == NULL || words.len < 5 ||
         memcmp(words.p, "HOT ", 4) != 0 ||
         !num_parse_i64(span_of(words.p + 4, words.len - 4), &n) || n <= 0) {
         return false;
@@ -203,35 +226,102 @@ bool hot_refusal(const struct call *k, struct span words, uint64_t *generation)
     return true;
 }
 
-bool hot_convert(struct call *k, struct span request)
+static struct hot_op *op_for(struct call *k, const struct cmd *cmd, struct span key,
+                             struct span request)
 {
-    struct span argv[ARGS_MAX];
-    int argc = request_args(request, argv, ARGS_MAX);
-    const struct cmd *cmd = argc > 0 ? cmd_find_request(argv, argc) : NULL;
-    int at = cmd != NULL ? cmd->first_key : 0;
-    bool one = at != 0 && at < argc && cmd->keys == NULL &&
-               (cmd->first_key == cmd->last_key || (argc == 2 && cmd->key_step == 1));
-    if (!one || k->c == NULL || k->pw->hot == NULL) {
-        return false;
-    }
-    struct hot_worker *hw = k->pw->hot;
-    struct hot_op *op = hot_op_take(hw);
-    struct span key = argv[at]; /* an inner key */
+    struct hot_op *op = hot_op_take(k->pw->hot);
     op->cmd = cmd;
-    op->client = k->c->s.id;
     op->call = k;
+    op->client = k->c != NULL ? k->c->s.id : 0;
     op->proto = k->proto;
-    op->write = (cmd->flags & CMD_WRITE) != 0;
-    op->generation = k->hot_generation;
     op->hash = cache_hash(key);
     op->key_len = (uint32_t)key.len;
     buf_add(&op->bytes, key.p, key.len);
     buf_add(&op->bytes, request.p, request.len);
-    k->hot_hash = op->hash;
-    k->c->busy |= UINT64_C(1) << (op->hash >> 58);
+    return op;
+}
+
+static void given(struct call *k, uint64_t hash)
+{
+    k->hot_hash = hash;
     k->with_core = true;
-    k->c->hot_open++;
-    hw->stats.converted++;
-    hot_op_send(op);
+    if (k->c != NULL) {
+        k->c->busy |= hash != 0 ? UINT64_C(1) << (hash >> 58) : UINT64_MAX;
+        k->c->hot_open++;
+    }
+    k->pw->hot->stats.converted++;
+}
+
+static bool is_known(struct span key)
+{
+    struct cache_got got;
+    return cache_read(hot_cache(), cache_hash(key), key, 0, CACHE_META, NULL, &got) != CACHE_NONE;
+}
+
+/* A command about several keys, of which one is hot: those that are known to be hot are demoted,
+ * all if none is; then it is sent again (G13). */
+static bool demote_keys(struct call *k, const struct cmd *cmd, const struct span *argv, int argc,
+                        struct span request)
+{
+    int *idx = mem_alloc((size_t)argc * sizeof *idx);
+    int n = cmd_get_keys(cmd, argv, argc, idx, argc);
+    int known = 0;
+    for (int i = 0; i < n; i++) {
+        known += is_known(argv[idx[i]]);
+    }
+    k->hot_waits = 0;
+    for (int i = 0; i < n; i++) {
+        struct span key = argv[idx[i]];
+        if (known == 0 || is_known(key)) {
+            struct hot_op *op = op_for(k, cmd, key, request);
+            op->demote = true;
+            op->generation = known == 0 ? k->hot_generation : 0;
+            k->hot_waits++;
+            hot_op_send(op);
+        }
+    }
+    mem_free(idx);
+    if (k->hot_waits == 0) {
+        return false;
+    }
+    given(k, 0);
     return true;
+}
+
+bool hot_convert(struct call *k, struct span request)
+{
+    struct span few[ARGS_MAX];
+    struct span *argv = few;
+    int argc = request_args(request, argv, ARGS_MAX);
+    const struct cmd *cmd = argc > 0 ? cmd_find_request(argv, argc) : NULL;
+    struct client *c = client_behind(k);
+    if (c == NULL || k->pw->hot == NULL) {
+        return false;
+    }
+    if (cmd == NULL || (cmd->flags & CMD_FANOUT) != 0 ||
+        (cmd->first_key == 0 && cmd->keys == NULL)) {
+        /* FLUSHALL, HALCYON DB n FLUSHDB: all keys */
+        hot_demote_all();
+        k->hot_generation = 0;
+        lane_wait_again(k, c, 0, request);
+        return true;
+    }
+    int at = cmd->first_key;
+    bool one = at != 0 && at < argc && cmd->keys == NULL &&
+               (cmd->first_key == cmd->last_key || (argc == 2 && cmd->key_step == 1));
+    if (one) {
+        struct hot_op *op = op_for(k, cmd, argv[at], request);
+        op->write = (cmd->flags & CMD_WRITE) != 0;
+        op->generation = k->hot_generation;
+        given(k, op->hash);
+        hot_op_send(op);
+        return true;
+    }
+    uint64_t all = 0;
+    (void)hot_split_header(request, &all);
+    argv = mem_alloc((size_t)all * sizeof *argv);
+    argc = request_args(request, argv, (int)all);
+    bool ok = demote_keys(k, cmd, argv, argc, request);
+    mem_free(argv);
+    return ok;
 }

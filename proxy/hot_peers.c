@@ -281,6 +281,36 @@ void hot_want(struct hot_worker *hw, struct span key, enum hotset_want want)
     buf_free(&b);
 }
 
+#define SCAN_KEYS 64u
+
+static void demote_all(void *arg)
+{
+    struct hot_worker *hw = arg;
+    uint32_t cursor = 0;
+    if (hw->galene == NULL || hw->stopping) {
+        return;
+    }
+    do {
+        struct hermes_key keys[SCAN_KEYS];
+        uint64_t generations[SCAN_KEYS];
+        size_t n = galene_scan(hw->galene, &cursor, SCAN_KEYS, keys, generations);
+        for (size_t i = 0; i < n; i++) {
+            hot_want(hw, hot_ref_span(keys[i].ref), HOTSET_WANT_COLD);
+        }
+    } while (cursor != 0);
+    hot_settle(hw);
+}
+
+void hot_demote_all(void)
+{
+    for (unsigned i = 0; i < hot_worker_count(); i++) {
+        struct hot_worker *hw = hot_worker_of(i);
+        if (hw != NULL) {
+            loop_post(hw->pw->w->loop, demote_all, hw);
+        }
+    }
+}
+
 /* ---- numbers ---- */
 
 void hot_publish(struct proxy_worker *pw)

@@ -183,6 +183,8 @@ bool hot_compose(const struct cmd *cmd, const struct span *argv, int argc,
                  const struct hot_value *value, struct resp_out *out);
 
 /* ---- hot_backend.c ---- */
+/* Number of arguments of an encoded request, and what follows the header. */
+struct span hot_split_header(struct span request, uint64_t *argc);
 void hot_backend_send(struct hot_worker *hw, const struct galene_request *rq, bool of_hotset);
 void hot_backend_start(struct hot_worker *hw);
 void hot_backend_stop(struct hot_worker *hw);
@@ -204,6 +206,8 @@ void hot_frames_free(struct hot_frames *list);
 bool hot_take_frame(struct hot_worker *hw, uint32_t from, struct span bytes);
 /* The operator's wish for a key, to whoever coordinates it. */
 void hot_want(struct hot_worker *hw, struct span key, enum hotset_want want);
+/* Asks for the demotion of every key that this process knows (G13). Any worker. */
+void hot_demote_all(void);
 
 /* ---- hot_view.c ---- */
 /* May entries be read at this time? Any worker. */

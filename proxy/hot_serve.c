@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/must.h"
 #include "common/num.h"
+#include "proxy/gather.h"
 #include "proxy/hot_private.h"
 
 #define SKEW_MS 100u  /* as in hot_core.c: clocks of machines differ, and a turn takes time */
@@ -162,7 +163,7 @@ static struct under_way look_at_calls(const struct client *c, uint64_t hash)
             continue;
         }
         u.core = u.core || (k->with_core && k->hot_hash == hash);
-        u.shard = u.shard || (!k->with_core && (k->hot_hash == hash || k->hot_hash == 0));
+        u.shard = u.shard || k->hot_hash == 0 || (!k->with_core && k->hot_hash == hash);
     }
     return u;
 }
@@ -358,6 +359,59 @@ static bool take_mget(struct client *c, const struct admitted *a, const struct c
     hw->stats.hits++;
     (void)session_account(c->s.w, a->count, 0);
     reply_end(c, a, k, mark);
+    return true;
+}
+
+static bool knows(struct proxy_worker *pw, unsigned db, struct span key)
+{
+    struct cache_got got;
+    struct hold *h = NULL;
+    if (key_needs_prefix(db, key)) {
+        h = hold_take(pw);
+        key_add_inner(&h->b, db, key);
+        key = buf_span(&h->b);
+    }
+    bool known =
+        cache_read(hot_cache(), cache_hash(key), key, 0, CACHE_META, NULL, &got) != CACHE_NONE;
+    if (h != NULL) {
+        hold_give(pw, h);
+    }
+    return known;
+}
+
+bool hot_knows_any(const struct client *c, const struct conn_req *q, uint32_t step)
+{
+    for (uint32_t i = 1; i < q->argc; i += step) {
+        if (knows(c->pw, c->s.db, q->argv[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool hot_give_part(struct gather *g, const struct cmd *cmd, const struct span *argv, uint32_t argc)
+{
+    struct hot_worker *hw = g->pw->hot;
+    if (!knows(g->pw, g->db, argv[1])) {
+        return false;
+    }
+    struct hot_op *op = hot_op_take(hw);
+    op->cmd = cmd;
+    op->proto = g->owner->proto;
+    op->write = true;
+    op->call = gather_add(g);
+    op->call->with_core = true;
+    if (key_needs_prefix(g->db, argv[1])) {
+        key_add_inner(&op->bytes, g->db, argv[1]);
+    } else {
+        buf_add(&op->bytes, argv[1].p, argv[1].len);
+    }
+    op->key_len = (uint32_t)buf_used(&op->bytes);
+    op->hash = cache_hash(hot_op_key(op));
+    int at = 1;
+    encode_request(&op->bytes, g->db, argv, argc, &at, 1);
+    hw->stats.writes++;
+    hot_op_send(op);
     return true;
 }
 

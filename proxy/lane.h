@@ -54,8 +54,8 @@ struct lane *lane_for(struct client *c, unsigned partition);
  * this one, where it was counted, goes on. */
 void lane_leave(struct lane *lane);
 /* The core gives a call back unexecuted: it waits in its lane (or gets one), as if a replica had
- * refused it. */
-void lane_wait_again(struct call *k, unsigned slot, struct span request);
+ * refused it. c: its client, or that of the gather it is part of. */
+void lane_wait_again(struct call *k, struct client *c, unsigned slot, struct span request);
 /* The same for a particular replica (route_tag). *away: that replica cannot be asked, another may.
  */
 bool lane_target_replica(struct client *c, unsigned partition, unsigned tag, struct target *t,

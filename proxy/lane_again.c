@@ -161,10 +161,10 @@ static void send_waiting(struct lane *lane, unsigned replica)
     }
 }
 
-/* The first that waits was refused as hot: it becomes an operation of the core of its key, with
- * nothing before it under way (H14), and the rest of the lane behind it. */
 static void go_on(struct lane *lane);
 
+/* The first that waits was refused as hot: it becomes an operation of the core of its key, with
+ * nothing before it under way (H14), and the rest of the lane behind it. */
 static void give_to_core(struct lane *lane)
 {
     struct call *k = take_first(lane);
@@ -189,11 +189,11 @@ void lane_leave(struct lane *lane)
     lanes_drop(lane->all);
 }
 
-void lane_wait_again(struct call *k, unsigned slot, struct span request)
+void lane_wait_again(struct call *k, struct client *c, unsigned slot, struct span request)
 {
     struct proxy_worker *pw = k->pw;
     if (k->lane == NULL) {
-        k->lane = lane_for(k->c, route_slot(pw->route, slot));
+        k->lane = lane_for(c, route_slot(pw->route, slot));
         lane_enter(k->lane, k, slot);
     }
     struct lane *lane = k->lane;

@@ -94,6 +94,7 @@ struct call {
     /* Hot keys (hot.h): */
     bool own;                /* no client's: a core's request to a shard */
     bool with_core;          /* the core of its key's worker has it */
+    uint16_t hot_waits;      /* demotions asked for, before it is sent again */
     uint64_t hot_hash;       /* of its key; 0: several, or not looked at */
     uint64_t hot_generation; /* a node refused it as hot in this one; 0: it did not */
 };

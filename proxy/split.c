@@ -3,6 +3,7 @@
 #include "common/must.h"
 #include "common/slot.h"
 #include "proxy/gather.h"
+#include "proxy/hot.h"
 #include "proxy/lane.h"
 
 #define NO_PART UINT16_MAX
@@ -62,6 +63,46 @@ static enum compose compose_of(enum kind kind)
     return kind == KIND_MSET ? COMPOSE_OK : COMPOSE_SUM;
 }
 
+/* Some of the keys are hot: each key on its own, the hot ones through their core. */
+static enum taken split_each(struct client *c, const struct admitted *a, const struct conn_req *q,
+                             enum kind kind, struct plan p)
+{
+    enum taken taken = TAKEN;
+    p.how &= ~(unsigned)TARGET_MANY;
+    if (c->head != NULL) { /* in program order with what is under way */
+        c->stalled = true;
+        c->pw->stats.stalls++;
+        return STALLED;
+    }
+    if (!all_ready(c, a, q, &p, &taken)) {
+        return taken;
+    }
+    const struct cmd *one = kind == KIND_MSET ? cmd_find(SPAN_LIT("set")) : a->cmd;
+    struct gather *g = gather_open(c, a, q, compose_of(kind), p.keys, 0);
+    for (uint32_t i = 0; i < p.keys; i++) {
+        struct span argv[3] = {span_str(one->name), q->argv[1 + i * p.step], span_of(NULL, 0)};
+        if (p.step == 2) {
+            argv[2] = q->argv[2 + i * p.step];
+        }
+        if (hot_give_part(g, one, argv, 1 + p.step)) {
+            continue;
+        }
+        struct target t;
+        unsigned slot = slot_of(argv[1]);
+        if (!target_find(c, route_slot(c->pw->route, slot), slot, p.how, &t)) {
+            gather_part_failed(gather_add(g), SPAN_LIT("TRYAGAIN a node of this command is busy; "
+                                                       "other parts of it may have been done"));
+            continue;
+        }
+        int at = 1;
+        encode_request(shard_begin(t.l), g->db, argv, 1 + p.step, &at, 1);
+        gather_send(g, &t);
+    }
+    c->pw->stats.split++;
+    gather_opened(g);
+    return TAKEN;
+}
+
 enum taken split(struct client *c, const struct admitted *a, const struct conn_req *q,
                  enum kind kind)
 {
@@ -72,6 +113,9 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
         return answer_error(c, a, (int)q->argc, "ERR wrong number of arguments for 'mset' command");
     }
     p.keys = (q->argc - 1) / p.step;
+    if ((p.how & TARGET_WRITE) != 0 && hot_concerns(c) && hot_knows_any(c, q, p.step)) {
+        return split_each(c, a, q, kind, p);
+    }
     unsigned first = route_slot(pw->route, slot_of(q->argv[1]));
     bool several = false;
     for (uint32_t i = 1; i < p.keys && !several; i++) {

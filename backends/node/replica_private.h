@@ -62,6 +62,7 @@ struct flush {
     int db; /* -1: all */
     uint32_t open;
     bool walking, failed;
+    uint64_t hot; /* a generation in which a key that was left alone is hot; 0: none was */
 };
 
 struct held_frame { /* of an epoch not installed yet */

@@ -243,10 +243,12 @@ static void flush_end(struct replica *r)
     struct resp_out out = {&reply, 2};
     if (f->failed) {
         resp_error(&out, unknown);
+    } else if (f->hot != 0) { /* all but hot keys are gone: again, when those are cold (G13) */
+        resp_errorf(&out, "HOT %llu", (unsigned long long)f->hot);
     } else {
         resp_ok(&out);
     }
-    rop_fill(r, f->slot, buf_span(&reply), f->failed);
+    rop_fill(r, f->slot, buf_span(&reply), f->failed || f->hot != 0);
     buf_free(&reply);
     mem_free(f);
 }
@@ -313,7 +315,9 @@ static void flush_op_done(struct replica *r, const struct hermes_done *d)
     struct flush *f = r->flush;
     must(f != NULL && f->open != 0);
     f->open--;
-    f->failed = f->failed || (d->result != HERMES_DONE && d->result != HERMES_NOTHING);
+    bool hot = d->result == HERMES_HOT;
+    f->hot = hot && d->generation > f->hot ? d->generation : f->hot;
+    f->failed = f->failed || (!hot && d->result != HERMES_DONE && d->result != HERMES_NOTHING);
     r->nw->flush_task.fn = flush_next;
     loop_defer(r->nw->w->loop, &r->nw->flush_task);
 }
@@ -589,6 +593,20 @@ static enum replica_taken serve_write(struct replica *r, const struct replica_re
     return REPLICA_LATER;
 }
 
+/* Is one of the keys hot, as far as can be told now? Then nothing is done: a part of them must not
+ * be refused when others have been written. */
+static bool any_hot(struct replica *r, const struct replica_request *q, uint64_t *generation)
+{
+    for (int i = 1; i < q->argc; i += q->a->cmd->key_step) {
+        const struct entry *e = store_find_any(r->nw->store, q->argv[i]);
+        if (e != NULL && entry_hot(e)) {
+            *generation = entry_generation(e);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* DEL, UNLINK, MSET: one command of one key for each. */
 static enum replica_taken serve_split(struct replica *r, const struct replica_request *q)
 {
@@ -697,6 +715,11 @@ enum replica_taken replica_serve(struct node_worker *nw, const struct replica_re
         if ((cmd->flags & CMD_BLIND) != 0 && q->argc % 2 == 0) {
             resp_error(out, "ERR wrong number of arguments for 'mset' command");
             return REPLICA_DONE;
+        }
+        uint64_t generation = 0;
+        if (any_hot(r, q, &generation)) {
+            resp_errorf(out, "HOT %llu", (unsigned long long)generation);
+            return REPLICA_CONTROL;
         }
         return serve_split(r, q);
     }

@@ -233,6 +233,49 @@ def test_uncacheable(cluster):
     wait_for(lambda: all(number(p, "entries") == 0 for p in cluster.ports()), 5, "demoted")
 
 
+def test_several_keys(cluster):
+    say("  commands on several keys of which some are hot: DEL, MSET, EXISTS, MGET, FLUSHALL")
+    names = ["m:%d" % i for i in range(6)]
+    hot(cluster, "m:1", "m:4")
+    conns = [Conn(p) for p in cluster.ports()]
+    for round_ in range(6):
+        c, other = conns[round_ % 3], conns[(round_ + 1) % 3]
+        pairs = [x for n in names for x in (n, "%s=%d" % (n, round_))]
+        check(c.command("MSET", *pairs) == b"+OK\r\n", "MSET")
+        bulks = b"".join(b"$5\r\n%s=%d\r\n" % (n.encode(), round_) for n in names)
+        check(other.command("MGET", *names) == b"*6\r\n" + bulks, "MGET after MSET", round_)
+        check(other.command("EXISTS", *names) == b":6\r\n", "EXISTS")
+        check(c.command("TOUCH", "m:1", "m:4", "m:none") == b":2\r\n", "TOUCH")
+        check(other.command("DEL", "m:0", "m:1", "m:4", "m:none") == b":3\r\n", "DEL")
+        check(c.command("MGET", "m:1", "m:4") == b"*2\r\n$-1\r\n$-1\r\n", "MGET after DEL")
+        check(c.command("MGET", "m:0", "m:2") == b"*2\r\n$-1\r\n$5\r\nm:2=%d\r\n" % round_, "MGET after DEL")
+    check(number(cluster.ports()[0], "entries") == 2, "they are still hot")
+    check(conns[0].command("SET", "m:1", "x") == b"+OK\r\n", "SET")
+    answer = conns[1].command("FLUSHALL")
+    check(answer == b"+OK\r\n", "FLUSHALL answered", answer)
+    for c in conns:
+        check(c.command("MGET", *names) == b"*6\r\n" + b"$-1\r\n" * 6, "MGET after FLUSHALL")
+    wait_for(lambda: all(number(p, "entries") == 0 for p in cluster.ports()), 5, "FLUSHALL demotes")
+
+
+def test_switch(cluster):
+    say("  CONFIG SET hot-cache no demotes all, yes lets keys be hot again")
+    hot(cluster, "c:1", "c:2")
+    conns = [Conn(p) for p in cluster.ports()]
+    for c in conns:
+        check(c.command("CONFIG", "SET", "hot-cache", "no") == b"+OK\r\n", "CONFIG SET")
+    wait_for(lambda: all(number(p, "entries") == 0 for p in cluster.ports()), 5, "all are cold")
+    conns[0].command("HALCYON", "PROMOTE", "c:1")
+    check(conns[1].command("SET", "c:1", "v") == b"+OK\r\n", "SET")
+    time.sleep(0.2)
+    check(all(number(p, "entries") == 0 for p in cluster.ports()), "nothing becomes hot")
+    for c in conns:
+        check(c.command("CONFIG", "SET", "hot-cache", "yes") == b"+OK\r\n", "CONFIG SET")
+    hot(cluster, "c:1")
+    check(conns[2].command("GET", "c:1") == b"$1\r\nv\r\n", "GET")
+    cold(cluster, "c:1")
+
+
 # ---- histories ----
 
 def record(cluster, build, seconds, prefix, **more):
@@ -357,6 +400,8 @@ def main():
         test_pipelines(cluster, True)
         test_expiry(cluster)
         test_uncacheable(cluster)
+        test_several_keys(cluster)
+        test_switch(cluster)
         test_history(cluster, args.build, args.seconds)
         test_killed(cluster, args.build, members, 2, "a proxy")
         test_stopped(cluster, args.build, members)
