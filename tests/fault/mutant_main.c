@@ -1,11 +1,13 @@
-/* halcyon-node with one known-wrong line (coherence/mutant.h), named by HALCYON_MUTANT: what tests
- * with recorded histories must find. Without the variable it is the ordinary node. */
+/* halcyon-node or halcyon-proxy (DAEMON_MAIN) with one known-wrong line (coherence/mutant.h), named
+ * by HALCYON_MUTANT: what tests with recorded histories must find. Without the variable it is the
+ * ordinary daemon. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/node/node.h"
 #include "coherence/mutant.h"
+#include "proxy/proxy.h"
 
 int main(int argc, char **argv)
 {
@@ -19,12 +21,12 @@ int main(int argc, char **argv)
     for (unsigned i = 0; wanted != NULL && i < COH_MUTANT_COUNT; i++) {
         if (strcmp(names[i], wanted) == 0) {
             coh_mutant = i;
-            return node_main(argc, argv);
+            return DAEMON_MAIN(argc, argv);
         }
     }
     if (wanted != NULL) {
         fprintf(stderr, "no mutant is called %s\n", wanted);
         return 2;
     }
-    return node_main(argc, argv);
+    return DAEMON_MAIN(argc, argv);
 }

@@ -1,5 +1,6 @@
 """Hot keys in three real proxies over two shards of three replicas: what the cache answers is what the shards would; histories of
 concurrent clients are linearizable while keys are promoted and demoted all the time, and while proxies die, stop and join."""
+import itertools
 import os
 import re
 import signal
@@ -278,7 +279,11 @@ def test_switch(cluster):
 
 # ---- histories ----
 
+recordings = itertools.count()
+
+
 def record(cluster, build, seconds, prefix, **more):
+    prefix = "%s%d:" % (prefix, next(recordings))  # of new keys
     options = dict(clients=8, keys=8, hot=4, expire=50, prefix=prefix)
     options.update(more)
     names = [prefix + f + str(i) for i, f in enumerate(("reg", "mix", "cnt", "app") * 2)]
@@ -298,7 +303,7 @@ def finish(cluster, rec, churn, least_ok, hits, least_hits):
 def test_history(cluster, build, seconds):
     say("  %d s of 8 clients, keys promoted and demoted every 100 ms" % seconds)
     hits = total(cluster, "hits")
-    rec, churn = record(cluster, build, seconds, "a:")
+    rec, churn = record(cluster, build, seconds, "a")
     churn.start()
     finish(cluster, rec, churn, 500 * seconds, hits, 20 * seconds)
 
@@ -335,7 +340,7 @@ def test_killed(cluster, build, members, victim, what):
     port = cluster.ports()[victim]
     say("  %s is killed under load, left out of the view, and comes back as another incarnation" % what)
     hits = total(cluster, "hits", [p for p in cluster.ports() if p != port])
-    rec, churn = record(cluster, build, 7, "k%d:" % victim)
+    rec, churn = record(cluster, build, 7, "k")
     churn.start()
     time.sleep(1.5)
     cluster.kill("proxy-%d" % victim)
@@ -370,7 +375,7 @@ def hits_grow(port):
 def test_stopped(cluster, build, members):
     port = cluster.ports()[1]
     say("  a proxy stopped past its lease, left out, and continued answers nothing old; then it joins anew")
-    rec, churn = record(cluster, build, 8, "s:", timeout_ms=4000)
+    rec, churn = record(cluster, build, 8, "s", timeout_ms=4000)
     churn.start()
     time.sleep(1.5)
     cluster.kill("proxy-1", signal.SIGSTOP)
@@ -389,7 +394,7 @@ def test_stopped(cluster, build, members):
 
 
 def main():
-    args = arguments(seconds=6, workers=2)
+    args = arguments(seconds=6, workers=2, rounds=1)
     with Cluster(args.build, proxies=3, shards=2, replicas=3, workers=args.workers, proxy_opts=OPTIONS) as cluster:
         members = Proxies(cluster)
         members.found(members.ids(cluster.ports()))
@@ -402,11 +407,13 @@ def main():
         test_uncacheable(cluster)
         test_several_keys(cluster)
         test_switch(cluster)
-        test_history(cluster, args.build, args.seconds)
-        test_killed(cluster, args.build, members, 2, "a proxy")
-        test_stopped(cluster, args.build, members)
-        test_killed(cluster, args.build, members, 0, "the hot-set coordinator")
+        for _ in range(args.rounds):
+            test_history(cluster, args.build, args.seconds)
+            test_killed(cluster, args.build, members, 2, "a proxy")
+            test_stopped(cluster, args.build, members)
+            test_killed(cluster, args.build, members, 0, "the hot-set coordinator")
         members.end()
 
 
-run(main)
+if __name__ == "__main__":
+    run(main)
