@@ -1,6 +1,7 @@
 /* halcyon-proxy as a server: workers, clients, and what becomes of each request. */
 #include "proxy/proxy.h"
 
+#include "backends/member/commands.h"
 #include "backends/member/membership.h"
 #include "backends/server/acl.h"
 #include "common/clock.h"
@@ -112,7 +113,16 @@ static void run_halcyon(struct client *c, const struct admitted *a, const struct
     struct call *k;
     struct resp_out *out = reply_begin(c, a, (int)q->argc, &k);
     size_t mark = buf_used(out->b);
-    hot_command(c, q->argv, (int)q->argc, out);
+    if (!membership_is_command(q->argv, (int)q->argc)) {
+        hot_command(c, q->argv, (int)q->argc, out);
+    } else if (membership_command(proxy_membership(c->pw), &c->s, a, q->argv, (int)q->argc, out,
+                                  c->token)) {
+        k = k != NULL ? k : call_open(c, a, (int)q->argc);
+        k->silent = false; /* on_reply gets nothing then */
+        k->later = true;
+        k->part = c->token++;
+        return;
+    }
     reply_end(c, a, k, mark);
 }
 

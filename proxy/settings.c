@@ -35,7 +35,9 @@ const struct cfg_option proxy_options[] = {
      .help =
          "host:port of every proxy, this one included, the same words in the same order at each. "
          "With two or more, CLUSTER SLOTS, SHARDS and NODES present them to clients as the "
-         "masters of a Redis Cluster with the slots spread evenly; any proxy serves any slot.",
+         "masters of a Redis Cluster with the slots spread evenly; any proxy serves any slot. With "
+         "`membership builtin` those that are there now are presented, and one word, this proxy's "
+         "own, is enough.",
      .check = check_proxies},
     {.name = "cluster-announce-ip",
      .type = CFG_STRING,

@@ -5,8 +5,10 @@
  * which leaves in one write at the end of the turn. */
 #include <string.h>
 
+#include "backends/member/commands.h"
 #include "backends/node/node.h"
 #include "backends/node/replica.h"
+#include "backends/server/acl.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
@@ -347,6 +349,21 @@ static bool is_link_word(const struct request *r)
     return false;
 }
 
+/* Operators' words, from who may run everything. */
+static enum taken take_membership(struct node_worker *nw, const struct request *r,
+                                  struct resp_out *out)
+{
+    struct session *s = &r->ns->s;
+    if (s->c.unauthenticated || s->user == NULL || !s->user->unrestricted) {
+        resp_error(out, s->c.unauthenticated ? "NOAUTH Authentication required."
+                                             : "NOPERM only for a user who may run every command");
+        return TAKEN;
+    }
+    static const struct admitted nobody = {.silent = false};
+    bool later = membership_command(nw->node->membership, s, &nobody, r->argv, r->argc, out, 0);
+    return later ? TAKEN_LAST : TAKEN;
+}
+
 static enum taken take(struct node_worker *nw, struct request *r, struct resp_out *out)
 {
     if (__builtin_expect(r->argv[0].len == 7 && (r->argv[0].p[0] | 0x20) == 'h' &&
@@ -363,6 +380,8 @@ static enum taken take(struct node_worker *nw, struct request *r, struct resp_ou
         } else if (r->argc >= 2 && (span_is(r->argv[1], "view") || span_is(r->argv[1], "lease"))) {
             replica_command(nw, r->argv, r->argc, out);
             return TAKEN;
+        } else if (membership_is_command(r->argv, r->argc)) {
+            return take_membership(nw, r, out);
         } else {
             node_link_open(r->ns, r->argv, r->argc, out);
             return TAKEN;

@@ -253,9 +253,16 @@ def test_rolling_proxies(cluster):
         cluster.kill(name, signal.SIGTERM)
         wait_for(lambda n=name: not cluster.alive(n), 15, name + " to end")
         check("has left the cluster map" in cluster.log(name), name, "did not leave")
+        other = Conn(cluster.port + (i + 1) % cluster.proxies)
+        wait_for(lambda o=other: o.command("CLUSTER", "SLOTS").count(b"127.0.0.1") == cluster.proxies - 1, 5,
+                 "CLUSTER SLOTS without it")
+        check(other.command("CLUSTER", "SLOTS").startswith(b"*1\r\n*3\r\n:0\r\n:16383\r\n"), "all slots at those left")
         cluster.start(name)
         wait_for(lambda p=cluster.port + i: Conn(p).command("GET", "x")[:1] == b"$" and state(p) == "member", START_S,
                  name + " to serve")
+        wait_for(lambda o=other: o.command("CLUSTER", "SLOTS").count(b"127.0.0.1") == cluster.proxies, 5,
+                 "CLUSTER SLOTS with it again")
+        check(other.command("CLUSTER", "SLOTS") == Conn(cluster.port + i).command("CLUSTER", "SLOTS"), "both say the same")
 
 
 def test_no_majority(cluster):
@@ -337,6 +344,65 @@ def test_refused(build):
         check("refused: this acceptor is of cluster 'halcyon', the caller of 'other'" in text, "it says", text[-800:])
 
 
+def text_of(reply):
+    check(reply[:1] == b"$", "not a text", reply)
+    return reply.split(b"\r\n", 1)[1].decode()
+
+
+def test_operators(build):
+    say("  operators: a spare joins, replaces a node; a node is sent away; the last one only by force")
+    with Cluster(build, proxies=1, shards=1, replicas=3, membership="builtin") as cluster:
+        whole(cluster)
+        proxy = Conn(cluster.port)
+        check(proxy.command("SET", "kept", "yes") == b"+OK\r\n", "SET")
+        text = text_of(proxy.command("HALCYON", "MEMBERS"))
+        check(text == text_of(proxy.command("HALCYON", "MEMBERS")) or "map version" in text, text)
+        check(len(re.findall(r"^acceptor \d 127\.0\.0\.1:\d+ version \d+$", text, re.M)) == 3, text)
+        check(re.search(r"^group proxies epoch \d+$", text, re.M), text)
+        check(re.search(r"^group shard-0 epoch \d+ slots 0-16383$", text, re.M), text)
+        ages = re.findall(r"^  node \d+ 127\.0\.0\.1:\d+ member heard (\d+) ms ago$", text, re.M)
+        check(len(ages) == 4 and all(int(a) < 400 for a in ages), text)
+        check("map version" in text_of(Conn(cluster.node_port(0, 1)).command("HALCYON", "MEMBERS")), "a node knows it too")
+
+        spare_port = cluster.port + 1800
+        spare_dir = os.path.join(cluster.dir, "node-spare")
+        os.mkdir(spare_dir)
+        with open(os.path.join(spare_dir, "node.conf"), "w", encoding="ascii") as f:
+            f.write("include %s/cluster.conf\nbind 127.0.0.1\nport %d\nworkers 1\npeer-port-offset 1000\ndir %s\n"
+                    "logfile %s/log\npidfile %s/pid\nspare yes\n" % (cluster.dir, spare_port, spare_dir, spare_dir, spare_dir))
+        cluster.start("node-spare")
+        wait_for(lambda: "waits for an operator" in cluster.log("node-spare"), 10, "the spare to wait")
+        spare = "127.0.0.1:%d" % spare_port
+        first = "127.0.0.1:%d" % cluster.node_port(0, 0)
+        answer = proxy.command("HALCYON", "JOIN", spare, "nowhere")
+        check(answer == b"-ERR there is no such group\r\n", "JOIN of no shard", answer)
+        answer = proxy.command("HALCYON", "JOIN", spare, "shard-0")
+        check(answer == b"+OK\r\n", "JOIN", answer)
+        wait_for(lambda: len(members(spare_port)) == 4, START_S, "four members")
+        answer = proxy.command("HALCYON", "REPLACE", first, "WITH", spare)
+        check(answer == b"+OK\r\n", "REPLACE", answer)
+        wait_for(lambda: len(members(spare_port)) == 3, START_S, "three members")
+        wait_for(lambda: "was sent away by an operator" in cluster.log("node-0-0"), 5, "the replaced one to say so")
+        check(state(cluster.node_port(0, 0)) == "out", "the replaced one is", state(cluster.node_port(0, 0)))
+        check(Conn(spare_port).command("GET", "kept") == b"$3\r\nyes\r\n", "the data at the new one")
+        for r in (1, 2):
+            answer = proxy.command("HALCYON", "LEAVE", "127.0.0.1:%d" % cluster.node_port(0, r))
+            check(answer == b"+OK\r\n", "LEAVE", answer)
+        wait_for(lambda: len(members(spare_port)) == 1, START_S, "one member")
+        answer = proxy.command("HALCYON", "LEAVE", spare)
+        check(answer.startswith(b"-ERR is the last member that has the data"), "LEAVE of the last", answer)
+        check(proxy.command("GET", "kept") == b"$3\r\nyes\r\n", "it serves")
+        check(proxy.command("HALCYON", "LEAVE", "77777") == b"-ERR there is no such node\r\n", "LEAVE of nobody")
+        check(proxy.command("HALCYON", "LEAVE").startswith(b"-ERR HALCYON LEAVE takes"), "LEAVE without a name")
+        answer = proxy.command("HALCYON", "LEAVE", spare, "FORCE")
+        check(answer == b"+OK\r\n", "LEAVE FORCE", answer)
+        # commands for one user only
+        check(proxy.command("ACL", "SETUSER", "u", "on", ">p", "+@all", "-set", "~*") == b"+OK\r\n", "ACL SETUSER")
+        other = Conn(cluster.port)
+        check(other.command("AUTH", "u", "p") == b"+OK\r\n", "AUTH")
+        check(other.command("HALCYON", "MEMBERS").startswith(b"-"), "anybody may ask")
+
+
 def main():
     options = arguments()
     build = os.path.abspath(options.build)
@@ -349,6 +415,7 @@ def main():
         test_rolling_proxies(cluster)
         test_no_majority(cluster)
     test_last_data_survives(build)
+    test_operators(build)
     test_refused(build)
 
 
