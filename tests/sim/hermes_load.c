@@ -189,6 +189,10 @@ void hw_done(struct sim *s, unsigned node, const struct hermes_done *d)
 {
     struct hw *w = hw_of(s);
     must(d->op >= 1 && d->op <= w->op_count);
+    if (w->on_done != NULL) {
+        w->on_done(s, node, d);
+        return;
+    }
     struct hw_op *o = &w->ops[d->op - 1];
     if (!o->open || o->replied) {
         sim_fail(s, "node %u answered op %llu twice", node, (unsigned long long)d->op);
@@ -248,6 +252,10 @@ void hw_reply(struct sim *s, uint32_t i)
 void hw_node_lost(struct sim *s, unsigned node)
 {
     struct hw *w = hw_of(s);
+    if (w->on_lost != NULL) {
+        w->on_lost(s, node);
+        return;
+    }
     for (uint32_t i = 0; i < w->op_count; i++) {
         struct hw_op *o = &w->ops[i];
         if (o->open && !o->replied && o->node == node) { /* writes: nobody can know */
@@ -260,7 +268,7 @@ void hw_node_lost(struct sim *s, unsigned node)
 
 /* ---- the end ---- */
 
-static bool nodes_settled(struct sim *s)
+bool hw_nodes_settled(struct sim *s)
 {
     struct hw *w = hw_of(s);
     uint64_t epoch = w->members.view.epoch;
@@ -291,7 +299,7 @@ bool hw_settled(struct sim *s)
             return false;
         }
     }
-    if (!nodes_settled(s)) {
+    if (!hw_nodes_settled(s)) {
         return false;
     }
     if (w->probes < 2 * w->config.replicas &&
@@ -396,7 +404,7 @@ static void report(struct sim *s, const char *check, const struct hist_fault *f)
              (unsigned long long)ts_version(f->second.base), ts_id(f->second.base));
 }
 
-static void check_histories(struct sim *s, struct hist_op *ops, size_t n)
+void hw_check_histories(struct sim *s, struct hist_op *ops, size_t n)
 {
     const struct hw_config *c = &hw_of(s)->config;
     struct hist_fault fault;
@@ -422,7 +430,7 @@ static void check_histories(struct sim *s, struct hist_op *ops, size_t n)
     }
 }
 
-static void check_final_state(struct sim *s)
+void hw_check_final_state(struct sim *s)
 {
     struct hw *w = hw_of(s);
     for (unsigned i = 0; i < w->config.replicas; i++) {
@@ -448,9 +456,10 @@ static void check_final_state(struct sim *s)
     }
 }
 
-void hw_judge(struct sim *s)
+/* What was committed, by key and ts, checked; the caller frees it. */
+static struct hw_applied *committed(struct sim *s, size_t *count)
 {
-    struct hw *w = hw_of(s);
+    const struct hw *w = hw_of(s);
     struct hw_applied *sorted = mem_alloc((w->ledger_count + 1) * sizeof *sorted);
     size_t n = 0;
     for (size_t i = 0; i < HW_LEDGER_SIZE; i++) {
@@ -462,6 +471,21 @@ void hw_judge(struct sim *s)
     for (size_t i = 0; i < n; i++) {
         check_chain(s, i == 0 ? NULL : &sorted[i - 1], &sorted[i]);
     }
+    *count = n;
+    return sorted;
+}
+
+void hw_check_updates(struct sim *s)
+{
+    size_t n = 0;
+    mem_free(committed(s, &n));
+}
+
+void hw_judge(struct sim *s)
+{
+    struct hw *w = hw_of(s);
+    size_t n = 0;
+    struct hw_applied *sorted = committed(s, &n);
     struct hist_op *ops = mem_alloc((w->op_count + 1) * HW_PARTS_MAX * sizeof *ops);
     size_t count = 0;
     for (uint32_t i = 0; i < w->op_count; i++) {
@@ -489,9 +513,9 @@ void hw_judge(struct sim *s)
         }
     }
     hw_judge_multis(s);
-    check_histories(s, ops, count);
+    hw_check_histories(s, ops, count);
     if (!s->failed && !w->scripted) {
-        check_final_state(s);
+        hw_check_final_state(s);
     }
     mem_free(ops);
     mem_free(sorted);

@@ -10,6 +10,10 @@
 
 uint64_t hw_wall_ms(struct sim *s, unsigned node)
 {
+    if (hw_of(s)->true_wall) {
+        return (uint64_t)((int64_t)(s->now / SIM_MS) + 1000000 +
+                          hw_of(s)->nodes[node].wall_offset_ms);
+    }
     return (uint64_t)((int64_t)(sim_clock(s, node) / SIM_MS) +
                       hw_of(s)->nodes[node].wall_offset_ms);
 }
@@ -122,7 +126,9 @@ static void trace_out(struct sim *s, unsigned node)
     struct hw *w = hw_of(s);
     for (uint32_t i = 0; i < w->out.trace_count; i++) {
         const struct hermes_trace *t = &w->trace[i];
-        sim_mark(s, (unsigned)t->mark);
+        if (w->on_done == NULL) { /* else the marks are those of the world around */
+            sim_mark(s, (unsigned)t->mark);
+        }
         sim_hash(s, (uint64_t)t->mark << 32 ^ t->ts);
         if (s->verbose) {
             sim_note(s, "  n%u(%u) %s key %llu ts %llu.%u arg %llx", node, w->nodes[node].id,

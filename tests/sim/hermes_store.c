@@ -103,6 +103,15 @@ static void store_mark(void *ctx, const struct hermes_key *key, uint8_t state)
     e->present = state != 0 || e->ts != 0 || e->v.live;
 }
 
+/* The key as a command left or found it. */
+static void note_after(struct hw *w, uint64_t op, const struct hw_entry *e)
+{
+    if (op != 0) {
+        w->ops[op - 1].has_after = true;
+        w->ops[op - 1].after = *e;
+    }
+}
+
 bool hw_expired(const struct hw_entry *e, uint64_t now_ms)
 {
     return e->v.live && e->expire_ms != 0 && now_ms > e->expire_ms;
@@ -141,6 +150,7 @@ static bool store_prepare(void *ctx, const struct hermes_key *key, const struct 
     struct hw_entry copy = *entry_of(ctx, key);
     if (op->kind == HERMES_EXPIRE) {
         if (!hw_expired(&copy, wall_ms)) {
+            note_after(w, op->id, &copy);
             return false;
         }
         struct hw_effect del = {.kind = HW_EXPIRE};
@@ -156,6 +166,7 @@ static bool store_prepare(void *ctx, const struct hermes_key *key, const struct 
                 copy.v.length == before.length;
     if (same && !was_expired && (f->kind == HIST_DEL || f->kind == HIST_CAS)) {
         w->ops[op->id - 1].h.ret = ret;
+        note_after(w, op->id, entry_of(ctx, key));
         return false;
     }
     w->blobs[op->effects.handle].refs++;
@@ -217,6 +228,7 @@ static void store_apply(void *ctx, const struct hermes_key *key, const struct he
         w->ops[op - 1].h.ret = ret;
         w->ops[op - 1].h.base = u->base;
         w->ops[op - 1].h.has_base = u->rmw;
+        note_after(w, op, e);
     }
 }
 
@@ -240,6 +252,7 @@ static void store_read(void *ctx, const struct hermes_key *key, uint64_t op)
     const struct place *p = ctx;
     const struct hw_entry *e = entry_of(ctx, key);
     bool gone = !e->v.live || hw_expired(e, hw_wall_ms(p->s, p->node));
+    note_after(hw_of(p->s), op, e);
     hw_of(p->s)->ops[op - 1].h.ret = gone ? HIST_ABSENT : e->v.value;
 }
 

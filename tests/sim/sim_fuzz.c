@@ -7,6 +7,7 @@
 
 #include "tests/sim/sim.h"
 #include "tests/sim/world_cluster.h"
+#include "tests/sim/world_galene.h"
 #include "tests/sim/world_hermes.h"
 #include "tests/sim/world_member.h"
 

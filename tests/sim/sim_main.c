@@ -29,10 +29,12 @@
 #include "common/mem.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/world_cluster.h"
+#include "tests/sim/world_galene.h"
 #include "tests/sim/world_hermes.h"
 #include "tests/sim/world_member.h"
 
-static const struct sim_world *const worlds[] = {&world_hermes, &world_member, &world_cluster};
+static const struct sim_world *const worlds[] = {&world_hermes, &world_member, &world_cluster,
+                                                 &world_galene};
 
 struct options {
     const struct sim_world *world;

@@ -48,6 +48,20 @@ void hw_draw_config(struct sim *s)
     c->mix = c->mix || c->multi; /* values are not unique then */
 }
 
+void hw_start(struct sim *s)
+{
+    const struct hw *w = hw_of(s);
+    hw_members_init(s);
+    if (w->scripted) {
+        return;
+    }
+    for (unsigned i = 0; i < w->config.replicas; i++) {
+        sim_at(s, HW_RENEW_NS / 4 + i * SIM_MS, HW_EV_RENEW, i, 0);
+    }
+    sim_at(s, 10 * SIM_MS, HW_EV_MEMBERS, 0, 0);
+    sim_at(s, 50 * SIM_MS, HW_EV_PEER, 0, 0);
+}
+
 static void setup(struct sim *s)
 {
     struct hw *w = hw_of(s);
@@ -63,19 +77,13 @@ static void setup(struct sim *s)
     for (unsigned i = 0; i < w->config.replicas; i++) {
         w->nodes[i].wall_offset_ms = (int64_t)sim_choose(s, SITE_CLOCK, 30);
     }
-    hw_members_init(s);
-    if (w->scripted) {
-        return;
+    hw_start(s);
+    if (!w->scripted) {
+        hw_load_init(s);
     }
-    hw_load_init(s);
-    for (unsigned i = 0; i < w->config.replicas; i++) {
-        sim_at(s, HW_RENEW_NS / 4 + i * SIM_MS, HW_EV_RENEW, i, 0);
-    }
-    sim_at(s, 10 * SIM_MS, HW_EV_MEMBERS, 0, 0);
-    sim_at(s, 50 * SIM_MS, HW_EV_PEER, 0, 0);
 }
 
-static void deliver(struct sim *s, unsigned node, unsigned from, const uint8_t *frame, size_t len)
+void hw_deliver(struct sim *s, unsigned node, unsigned from, const uint8_t *frame, size_t len)
 {
     struct hw *w = hw_of(s);
     if (len == 0) {
@@ -120,7 +128,7 @@ static void rejoin(struct sim *s, unsigned node, uint32_t id)
     hw_node_start(s, node, ++w->next_id, false);
 }
 
-static void event(struct sim *s, uint32_t kind, uint64_t a, uint64_t b)
+void hw_event(struct sim *s, uint32_t kind, uint64_t a, uint64_t b)
 {
     struct hw *w = hw_of(s);
     unsigned node = (unsigned)a;
@@ -164,14 +172,14 @@ static bool may_crash(struct sim *s, unsigned node)
     return !hw_is_last(s, node);
 }
 
-static void crash(struct sim *s, unsigned node)
+void hw_crash(struct sim *s, unsigned node)
 {
     hw_node_lost(s, node);
     hw_node_stop(s, node);
     hw_of(s)->nodes[node].joining = false;
 }
 
-static void restart(struct sim *s, unsigned node)
+void hw_restart(struct sim *s, unsigned node)
 {
     hw_node_start(s, node, ++hw_of(s)->next_id, false);
 }
@@ -210,12 +218,12 @@ const struct sim_world world_hermes = {
     .mutant_set = mutant_set,
 #endif
     .setup = setup,
-    .deliver = deliver,
+    .deliver = hw_deliver,
     .wake = wake,
-    .event = event,
+    .event = hw_event,
     .may_crash = may_crash,
-    .crash = crash,
-    .restart = restart,
+    .crash = hw_crash,
+    .restart = hw_restart,
     .settled = hw_settled,
     .heal = heal,
     .judge = hw_judge,

@@ -85,7 +85,9 @@ struct hw_op {
     bool replied; /* the replica has answered; the reply is on its way */
     bool writes;
     enum hermes_result result;
-    uint32_t effects; /* blob */
+    uint32_t effects;      /* blob */
+    bool has_after;        /* after: the key as the command left it */
+    struct hw_entry after; /* state is not filled in */
 };
 
 struct hw_held {
@@ -142,6 +144,13 @@ struct hw_config {
 
 struct hw {
     struct hw_config config;
+    /* For a world around this one (world_galene.h), which has a struct hw as its first member:
+       nodes between the replicas and the membership service, wall clocks that are nearly right, and
+       who is told of completions instead of the clients here. */
+    unsigned extra;
+    bool true_wall;
+    void (*on_done)(struct sim *s, unsigned node, const struct hermes_done *d);
+    void (*on_lost)(struct sim *s, unsigned node);
     struct hw_node nodes[HW_REPLICAS_MAX];
     struct hw_members members;
     struct hw_client clients[HW_CLIENTS_MAX];
@@ -175,11 +184,11 @@ static inline bool hw_gone(const struct hw *w, unsigned node)
 }
 static inline unsigned hw_members_node(const struct hw *w)
 {
-    return w->config.replicas;
+    return w->config.replicas + w->extra;
 }
 static inline unsigned hw_clients_node(const struct hw *w)
 {
-    return w->config.replicas + 1;
+    return w->config.replicas + w->extra + 1;
 }
 
 /* ---- hermes_store.c ---- */
@@ -257,6 +266,19 @@ enum hw_event {
 void hw_draw_config(struct sim *s);
 void hw_teardown(struct sim *s);
 extern const struct sim_world world_hermes;
+
+/* ---- world_hermes.c, hermes_load.c: for a world around this one ---- */
+void hw_deliver(struct sim *s, unsigned node, unsigned from, const uint8_t *frame, size_t len);
+void hw_event(struct sim *s, uint32_t kind, uint64_t a, uint64_t b);
+void hw_crash(struct sim *s, unsigned node);
+void hw_restart(struct sim *s, unsigned node);
+void hw_teardown(struct sim *s);
+void hw_start(struct sim *s); /* replicas, their views and timers; no clients */
+bool hw_nodes_settled(struct sim *s);
+void hw_check_updates(struct sim *s); /* what was committed, in the order of ts */
+void hw_check_final_state(struct sim *s);
+/* The three checks, key by key, as the configuration says which can be made. Reorders ops. */
+void hw_check_histories(struct sim *s, struct hist_op *ops, size_t n);
 
 /* scenario_hermes.c: scripted runs named after the rules; prints what failed, gives how many did.
  */
