@@ -13,6 +13,7 @@
 #include "common/must.h"
 #include "proxy/gather.h"
 #include "proxy/lane.h"
+#include "proxy/profile.h"
 
 #define CALLS_PER_CHUNK 64u
 #define HOLD_KEEP_BYTES 4096u
@@ -195,6 +196,9 @@ static inline void account(struct client *c, struct call *k, size_t reply_bytes,
 {
     uint64_t now = shard_now_get(c->pw->pool);
     uint64_t ns = now > k->sr.sent_ns ? now - k->sr.sent_ns : 0;
+    if (__builtin_expect(c->pw->profile != NULL, 0) && request.len != 0) { /* else by its parts */
+        profile_forwarded(c->pw, request, reply_bytes, ns);
+    }
     if (k->count != NULL && __builtin_expect(session_account(c->s.w, k->count, ns), 0)) {
         slow_entry(c, k, ns, request);
     }

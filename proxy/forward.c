@@ -7,9 +7,11 @@
 #include "common/must.h"
 #include "common/num.h"
 #include "common/slot.h"
+#include "proxy/gather.h"
 #include "proxy/hot.h"
 #include "proxy/hotkeys.h"
 #include "proxy/lane.h"
+#include "proxy/profile.h"
 
 #define TRIES_MAX 5
 #define KEYS_INLINE 64
@@ -360,6 +362,14 @@ void forward_done(struct shard_req *r, enum shard_result result, struct span byt
     }
 }
 
+/* What a part did for its keys; the whole has no request of its own. */
+static void profile_part(const struct call *k, struct span bytes, struct span request)
+{
+    uint64_t now = shard_now_get(k->pw->pool);
+    uint64_t sent = k->g->owner->sr.sent_ns;
+    profile_forwarded(k->pw, request, bytes.len, now > sent ? now - sent : 0);
+}
+
 /* OBJECT FREQ: the node's reply, and what this proxy knows of the key. */
 static void answer_freq(struct call *k, struct span bytes, struct span request)
 {
@@ -373,6 +383,9 @@ void forward_answer(struct call *k, enum shard_result result, struct span bytes,
 {
     if (__builtin_expect(result == SHARD_REPLY, 1)) {
         if (__builtin_expect(k->g != NULL, 0)) {
+            if (__builtin_expect(k->pw->profile != NULL, 0)) {
+                profile_part(k, bytes, request);
+            }
             gather_part(k, bytes);
         } else if (__builtin_expect(bytes.len != 0, 1)) {
             if (__builtin_expect(k->count != NULL && k->count->cmd == k->pw->freq_row, 0)) {

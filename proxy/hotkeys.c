@@ -1,4 +1,6 @@
-/* HOTKEYS in Valkey's form: what the finders of all workers found in the epoch that ended last. */
+/* HOTKEYS: in Valkey's form, what the finders of all workers found in the epoch that ended last;
+ * START and STOP as in Redis 8.6 (hotkeys_session.c), whose sessions GET and RESET then are about.
+ */
 #include "proxy/hotkeys.h"
 
 #include <stdlib.h>
@@ -8,6 +10,7 @@
 #include "common/num.h"
 #include "common/slot.h"
 #include "proxy/finder.h"
+#include "proxy/hotkeys_session.h"
 
 #define COUNT_DEFAULT 16
 #define COUNT_MAX 1024
@@ -119,22 +122,13 @@ static void reset_done(struct worker *from, void *arg)
 
 /* ---- the commands ---- */
 
-struct asked {
-    struct client *c;
-    const struct admitted *a;
-    const struct span *argv;
-    int argc;
-    struct resp_out *out;
-    uint64_t token;
-};
-
-static enum session_result done_error(const struct asked *q, const char *text)
+static enum session_result done_error(const struct hotkeys_asked *q, const char *text)
 {
     resp_error(q->out, text);
     return SESSION_DONE;
 }
 
-static enum session_result top(const struct asked *q, bool all_fields)
+static enum session_result top(const struct hotkeys_asked *q, bool all_fields)
 {
     int64_t want = COUNT_DEFAULT;
     if (q->argc == 4 && span_is(q->argv[2], "count")) {
@@ -155,7 +149,7 @@ static enum session_result top(const struct asked *q, bool all_fields)
     return SESSION_LATER;
 }
 
-static enum session_result reset(const struct asked *q)
+static enum session_result reset(const struct hotkeys_asked *q)
 {
     struct later *l = mem_alloc(sizeof *l);
     *l = later_begin(&q->c->s, q->a, q->out, q->token);
@@ -168,11 +162,19 @@ static void help(struct resp_out *out)
     static const char *const lines[] = {
         "HOTKEYS <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "GET [COUNT <n>]",
-        "    The keys used most in the last second, as this proxy sees them: key, db, qps.",
+        "    After START: the session's result. Else, or with COUNT: the keys used most in the "
+        "last",
+        "    second, as this proxy sees them: key, db, qps.",
         "TOP [COUNT <n>]",
         "    The same with reads, writes and other uses per second.",
+        "START METRICS <n> [CPU] [NET] [COUNT <k>] [DURATION <seconds>] [SAMPLE <ratio>] [SLOTS "
+        "<n> "
+        "<slot> ...]",
+        "    Begin a session that counts time and bytes per key.",
+        "STOP",
+        "    End it; its result stays.",
         "RESET",
-        "    Forget what was counted.",
+        "    Forget the session's result or, if there is none, what was counted.",
         "HELP",
         "    Print this help.",
     };
@@ -187,17 +189,24 @@ enum session_result hotkeys_command(struct client *c, const struct admitted *a,
                                     const struct span *argv, int argc, struct resp_out *out,
                                     uint64_t token)
 {
-    const struct asked q = {c, a, argv, argc, out, token};
+    const struct hotkeys_asked q = {c, a, argv, argc, out, token};
     const char *bar = strchr(a->cmd->name, '|');
     const char *sub = bar == NULL ? "" : bar + 1;
+    bool session = hotkeys_session_is(c->pw);
     if (strcmp(sub, "get") == 0) {
-        return top(&q, false);
+        return session && argc == 2 ? hotkeys_session_get(&q) : top(&q, false);
+    }
+    if (strcmp(sub, "start") == 0) {
+        return hotkeys_start(&q);
+    }
+    if (strcmp(sub, "stop") == 0) {
+        return hotkeys_stop(&q);
     }
     if (strcmp(sub, "top") == 0) {
         return top(&q, true);
     }
     if (strcmp(sub, "reset") == 0) {
-        return reset(&q);
+        return session ? hotkeys_session_reset(&q) : reset(&q);
     }
     if (strcmp(sub, "help") == 0) {
         help(out);

@@ -12,6 +12,7 @@
 #include "proxy/hot.h"
 #include "proxy/hotkeys.h"
 #include "proxy/lane.h"
+#include "proxy/profile.h"
 #include "proxy/resolve.h"
 
 /* ---- requests ---- */
@@ -298,6 +299,7 @@ static void worker_stop(struct worker *w)
     follow_stop(pw);
     report_stop(pw->report);
     finder_stop(pw->finder);
+    profile_free(pw->profile);
     resolver_stop(pw->resolver);
     shard_pool_free(pw->pool);
     hot_worker_stop(pw);

@@ -27,6 +27,7 @@ struct gather;
 struct resolver;
 struct report;
 struct finder;
+struct profile;
 struct lane;
 struct lanes;
 struct hot_worker;
@@ -144,6 +145,7 @@ struct proxy_worker {
     struct shard_pool *pool;
     struct report *report;
     struct finder *finder;      /* of hot keys */
+    struct profile *profile;    /* HOTKEYS START's; NULL: none */
     const struct cmd *freq_row; /* OBJECT FREQ, whose replies are looked at */
     struct resolver *resolver;  /* worker 0 only, and only if nodes have names */
     struct call_chunk *chunks;  /* of calls */

@@ -114,6 +114,62 @@ def test_reset_and_tracking_off(cluster):
     check(not entries(c, "GET"), "something was counted meanwhile")
 
 
+def session(conn, *args):
+    """HOTKEYS GET in Redis' form: its fields."""
+    reply = ask(conn, "HOTKEYS", "GET", *args)
+    check(len(reply) == 1, "one map in an array:", reply)
+    fields = dict(zip(reply[0][::2], reply[0][1::2]))
+    for name in (b"by-cpu-time-us", b"by-net-bytes"):
+        if name in fields:
+            fields[name] = dict(zip(fields[name][::2], fields[name][1::2]))
+    return fields
+
+
+def test_session(cluster):
+    """As redis/tests/unit/hotkeys.tcl has it."""
+    c, other = Conn(cluster.port), Conn(cluster.port)
+    for words, text in ((["START"], "METRICS parameter is required"), (["START", "METRICS", 0], "METRICS count"),
+                        (["START", "METRICS", 2, "CPU"], "METRICS count does not match number of metric types provided"),
+                        (["START", "METRICS", 1, "CPU", "NET"], "syntax error"), (["START", "METRICS", 1, "GPU"], "METRICS no valid metrics"),
+                        (["START", "METRICS", 2, "NET", "NET"], "METRICS NET"),
+                        (["START", "METRICS", 1, "CPU", "COUNT", 0], "COUNT must be between 1 and 64"),
+                        (["START", "METRICS", 1, "CPU", "SAMPLE", 0], "SAMPLE ratio must be positive"),
+                        (["START", "METRICS", 1, "CPU", "SLOTS", 2, 0], "not enough slot numbers provided"),
+                        (["START", "METRICS", 1, "CPU", "SLOTS", 2, 0, 0], "duplicate slot number"),
+                        (["START", "METRICS", 1, "CPU", "SLOTS", 1, 16384], "Invalid or out of range slot")):
+        check(text.encode() in c.command("HOTKEYS", *words), words, "should say", text)
+    check(c.command("HOTKEYS", "STOP") == b"$-1\r\n", "STOP of nothing")
+    check(c.command("HOTKEYS", "START", "METRICS", 2, "CPU", "NET", "COUNT", 3) == b"+OK\r\n", "START")
+    check(b"already in progress" in other.command("HOTKEYS", "START", "METRICS", 1, "CPU"), "START twice")
+    check(b"stop tracking first" in other.command("HOTKEYS", "RESET"), "RESET of a running one")
+    other.command("SELECT", 2)
+    for i in range(60):
+        c.command("SET", "big", b"x" * 1000)
+        c.command("GET", "small")
+        other.command("GET", "elsewhere")
+        c.command("MGET", "many:1", "many:2", "many:3")
+    running = session(other)
+    check(running[b"tracking-active"] == 1, running)
+    check(c.command("HOTKEYS", "STOP") == b"+OK\r\n", "STOP")
+    c.command("SET", "big", b"x" * 100000)
+    got = session(c)
+    check(got[b"tracking-active"] == 0 and got[b"sample-ratio"] == 1 and got[b"selected-slots"] == [[0, 16383]], got)
+    check(b"all-commands-selected-slots-us" not in got and got[b"total-cpu-time-user-ms"] >= 0, got)
+    net = got[b"by-net-bytes"]
+    check(list(net)[0] == b"big" and 60 * 1000 < net[b"big"] < 60 * 1100 and len(net) == 3, "bytes per key:", got)
+    check(got[b"total-net-bytes"] > sum(net.values()) and len(got[b"by-cpu-time-us"]) == 3, got)
+    check(c.command("HOTKEYS", "RESET") == b"+OK\r\n", "RESET")
+    check(c.command("HOTKEYS", "STOP") == b"$-1\r\n", "STOP after RESET")
+    check(c.command("HOTKEYS", "START", "METRICS", 1, "NET", "SLOTS", 6, 10, 5, 1, 0, 6, 2, "DURATION", 1, "SAMPLE", 2) == b"+OK\r\n", "SLOTS")
+    time.sleep(1.1)
+    got = session(c)
+    check(got[b"selected-slots"] == [[0, 2], [5, 6], [10]] and got[b"tracking-active"] == 0, got)
+    check(got[b"collection-duration-ms"] == 1000 and b"net-bytes-sampled-commands-selected-slots" in got, got)
+    check(not got[b"by-net-bytes"] and b"by-cpu-time-us" not in got, got)
+    check(isinstance(ask(c, "HOTKEYS", "GET", "COUNT", 1), list), "GET COUNT is Valkey's")
+    check(c.command("HOTKEYS", "RESET") == b"+OK\r\n", "RESET")
+
+
 def test_prefixes(cluster):
     c = Conn(cluster.port)
     check(c.command("CONFIG", "SET", "hot-prefix", "off: off") == b"+OK\r\n", "CONFIG SET")
@@ -135,8 +191,8 @@ def main():
     options = arguments()
     for workers in (1, 2):
         with Cluster(options.build, proxies=2, shards=2, replicas=1, workers=workers) as cluster:
-            for test in (test_what_is_used_is_seen, test_frequency, test_pipelined_frequency, test_words, test_reset_and_tracking_off, test_prefixes,
-                         test_info):
+            for test in (test_what_is_used_is_seen, test_frequency, test_pipelined_frequency, test_words, test_session,
+                         test_reset_and_tracking_off, test_prefixes, test_info):
                 say(test.__name__, "workers:", workers)
                 test(cluster)
             check(not [line for line in cluster.outputs().splitlines() if "ERROR" in line], cluster.outputs())
