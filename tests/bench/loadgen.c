@@ -5,6 +5,8 @@
  *   --ports P,...        on 127.0.0.1; connections are spread over them
  *   --connections N (50) --pipeline N (1)     --gets PERCENT (0)    --requests N (100000)
  *   --keys N (100000)    --size BYTES (32)    --seed N (1)
+ *   --zipf HUNDREDTHS    key n is asked for in proportion to 1 / (n + 1) ^ (HUNDREDTHS / 100); 0
+ * (the default): all alike
  *   --wait R             WAIT R 0 after each write; it is acknowledged when that is answered
  *   --wait-last 1        with --wait: one WAIT per batch, behind its last write
  *
@@ -13,6 +15,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -35,7 +38,8 @@
 
 struct options {
     uint16_t ports[PORTS_MAX];
-    uint64_t port_count, connections, pipeline, gets, requests, keys, size, seed, wait, wait_last;
+    uint64_t port_count, connections, pipeline, gets, requests, keys, size, seed, zipf, wait,
+        wait_last;
 };
 
 struct histogram {
@@ -57,6 +61,11 @@ struct connection {
     bool writing;
 };
 
+/* A key is asked for itself in `own` of 2^32 cases, else another is. */
+struct alias {
+    uint32_t own, other;
+};
+
 struct load {
     struct options with;
     struct connection *c;
@@ -65,6 +74,7 @@ struct load {
     char first_error[128];
     char *value;
     struct histogram read, write;
+    struct alias *alias; /* of each key; NULL: all alike */
 };
 
 static void die(const char *what)
@@ -107,6 +117,50 @@ static uint64_t roll(struct load *l, uint64_t n)
     return (l->rng * UINT64_C(0x2545F4914F6CDD1D) >> 33) % n;
 }
 
+/* Vose's alias method: a Zipf sample in two memory accesses. */
+static void zipf_build(struct load *l)
+{
+    uint32_t n = (uint32_t)l->with.keys;
+    double *share = mem_alloc(n * sizeof *share);
+    uint32_t *small = mem_alloc(n * sizeof *small);
+    uint32_t *large = mem_alloc(n * sizeof *large);
+    uint32_t small_count = 0;
+    uint32_t large_count = 0;
+    double sum = 0;
+    l->alias = mem_zalloc(n * sizeof *l->alias);
+    for (uint32_t i = 0; i < n; i++) {
+        share[i] = pow((double)i + 1, -(double)l->with.zipf / 100);
+        sum += share[i];
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        share[i] *= n / sum;
+        l->alias[i] = (struct alias){UINT32_MAX, i};
+        *(share[i] < 1 ? &small[small_count++] : &large[large_count++]) = i;
+    }
+    while (small_count > 0 && large_count > 0) {
+        uint32_t s = small[--small_count];
+        uint32_t g = large[large_count - 1];
+        l->alias[s] = (struct alias){(uint32_t)(share[s] * UINT32_MAX), g};
+        share[g] -= 1 - share[s];
+        if (share[g] < 1) {
+            large_count--;
+            small[small_count++] = g;
+        }
+    }
+    mem_free(share);
+    mem_free(small);
+    mem_free(large);
+}
+
+static uint64_t pick_key(struct load *l)
+{
+    uint64_t n = roll(l, l->with.keys);
+    if (l->alias == NULL || roll(l, UINT32_MAX) < l->alias[n].own) {
+        return n;
+    }
+    return l->alias[n].other;
+}
+
 static void add_wait(struct load *l, struct connection *c, unsigned covers)
 {
     char count[24];
@@ -122,7 +176,7 @@ static void next_batch(struct load *l, struct connection *c)
     c->answered = 0;
     for (uint64_t i = 0; i < l->with.pipeline && l->issued < l->with.requests; i++) {
         char key[32];
-        int key_len = snprintf(key, sizeof key, "key:%012" PRIu64, roll(l, l->with.keys));
+        int key_len = snprintf(key, sizeof key, "key:%012" PRIu64, pick_key(l));
         l->issued++;
         if (roll(l, 100) < l->with.gets) {
             buf_addf(&c->out, "*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", key_len, key);
@@ -323,6 +377,7 @@ static bool take_option(struct options *o, const char *name, const char *value)
                    {"--keys", &o->keys, 1, 1000000000},
                    {"--size", &o->size, 1, 1000000},
                    {"--seed", &o->seed, 1, UINT64_MAX},
+                   {"--zipf", &o->zipf, 0, 300},
                    {"--wait", &o->wait, 0, 16},
                    {"--wait-last", &o->wait_last, 0, 1}};
     if (strcmp(name, "--ports") == 0) {
@@ -363,6 +418,9 @@ int main(int argc, char **argv)
     l.value[l.with.size] = '\0';
     struct connection *all = mem_zalloc(l.with.connections * sizeof *all);
     l.c = all;
+    if (l.with.zipf != 0) {
+        zipf_build(&l);
+    }
     l.epoll = epoll_create1(0);
     for (unsigned i = 0; i < l.with.connections; i++) {
         open_connection(&l, i);
@@ -385,5 +443,6 @@ int main(int argc, char **argv)
     }
     mem_free(all);
     mem_free(l.value);
+    mem_free(l.alias);
     return l.errors + l.short_waits != 0 ? 1 : 0;
 }
