@@ -29,6 +29,28 @@ static uint64_t fit(uint64_t v)
     return v < COUNT_MAX ? v : COUNT_MAX;
 }
 
+size_t counts_begin(uint8_t *at, uint32_t interval)
+{
+    must(interval != 0);
+    for (unsigned i = 0; i < COUNTS_HEAD; i++) {
+        at[i] = (uint8_t)(interval >> (8 * i));
+    }
+    return COUNTS_HEAD;
+}
+
+enum err counts_start(const uint8_t *bytes, size_t len, uint32_t *interval)
+{
+    if (len < COUNTS_HEAD) {
+        return ERR_PROTO;
+    }
+    uint32_t v = 0;
+    for (unsigned i = COUNTS_HEAD; i-- > 0;) {
+        v = v << 8 | bytes[i];
+    }
+    *interval = v;
+    return v != 0 ? OK : ERR_PROTO;
+}
+
 size_t counts_put(uint8_t *at, const struct sketch_item *item)
 {
     must(item->key.len <= SKETCH_KEY_MAX);

@@ -2,7 +2,9 @@
  *
  *   at the full second   EXPORT  every worker writes the top of its summary, by owner, into the
  *                                boxes it has for the owners, halves its counts, and tells them
- *   100 ms later         FREEZE  an owner takes what came as the epoch's result
+ *   100 ms later         FREEZE  an owner takes what came as the epoch's result, and sends it to
+ * the coordinator of its partition 200 ms later         DECIDE  the coordinator hands the sum of
+ * what came to the hot set's core
  *
  * A box belongs to one pair of workers. It is filled by one and emptied by the other; which of them
  * may touch it, its flag says. The boxes outlive all workers, so a message that is never taken is
@@ -19,21 +21,26 @@
 #include "common/mem.h"
 #include "common/must.h"
 #include "common/slot.h"
+#include "proxy/hot.h"
 
 #define SEEN_CAPACITY 4096u
 #define TOP_MAX 2048u /* keys handed on per epoch */
-/* A key that was sampled so seldom in its epochs may be there by chance. */
-#define SAMPLES_MIN 4u
+/* A key that was sampled more seldom is not handed on; less often than SAMPLES_SURE it may be there
+ * by chance, and does not become hot for it. */
+#define SAMPLES_MIN 2u
+#define SAMPLES_SURE 8u
 #define KEYS_MAX 64 /* of one request */
 
 #define WORKERS_MAX 256u
 #define EPOCH_MS 1000u
 #define FREEZE_MS 100u
+#define DECIDE_MS 200u /* after FREEZE: reports of loaded proxies come late */
 
-enum phase { PHASE_EXPORT, PHASE_FREEZE };
+enum phase { PHASE_EXPORT, PHASE_FREEZE, PHASE_DECIDE };
 
 struct box {
-    atomic_bool full; /* false: the sender's; true: the owner's */
+    atomic_bool full;  /* false: the sender's; true: the owner's */
+    uint32_t interval; /* of the sender's samples */
     struct buf counts;
     struct finder *owner;
 };
@@ -196,6 +203,7 @@ void finder_reset(struct finder *f)
     sketch_reset(f->seen);
     sketch_reset(f->mine);
     sketch_reset(f->frozen);
+    sketch_reset(f->group);
 }
 
 /* ---- the end of an epoch ---- */
@@ -216,6 +224,7 @@ static void on_mail(void *arg)
         p += used;
         left -= used;
     }
+    f->interval = b->interval > f->interval ? b->interval : f->interval;
     b->counts.head = b->counts.len = 0;
     atomic_store_explicit(&b->full, false, memory_order_release); /* partner: export */
 }
@@ -249,6 +258,7 @@ static void export(struct finder *f)
         if (!free_box[o] || buf_used(&b->counts) == 0) {
             continue;
         }
+        b->interval = f->sampler.interval;
         atomic_store_explicit(&b->full, true, memory_order_relaxed); /* the post publishes it */
         if (o == me) {
             on_mail(b);
@@ -270,18 +280,102 @@ static void freeze(struct finder *f)
     levels_publish(f);
 }
 
+/* ---- the proxies' group ---- */
+
+static void report(struct finder *f)
+{
+    uint32_t n = sketch_top(f->frozen, f->top, TOP_MAX);
+    buf_commit(&f->payload,
+               counts_begin((uint8_t *)buf_reserve(&f->payload, COUNTS_HEAD), f->interval));
+    for (uint32_t i = 0; i < n; i++) {
+        put(&f->payload, &f->top[i]);
+    }
+    f->interval = 1;
+    hot_send_counts(f->pw, buf_span(&f->payload));
+    f->payload.head = f->payload.len = 0;
+}
+
+static void on_counts(struct proxy_worker *pw, uint32_t sender, struct span payload)
+{
+    struct finder *f = pw->finder;
+    const uint8_t *p = (const uint8_t *)payload.p;
+    uint32_t interval = 0;
+    (void)sender;
+    f->counts.reports++;
+    if (counts_start(p, payload.len, &interval) != OK) {
+        f->counts.malformed++;
+        return;
+    }
+    f->group_interval = interval > f->group_interval ? interval : f->group_interval;
+    p += COUNTS_HEAD;
+    for (size_t left = payload.len - COUNTS_HEAD; left != 0;) {
+        struct sketch_item item;
+        size_t used = 0;
+        if (counts_get(p, left, &item, &used) != OK ||
+            slot_of_inner(item.key) % shared.workers != pw->w->index) {
+            f->counts.malformed++;
+            return;
+        }
+        item.hash = hash_of(item.key);
+        (void)sketch_add_item(f->group, &item);
+        p += used;
+        left -= used;
+    }
+}
+
+static void decide_key(struct finder *f, const struct sketch_item *item)
+{
+    struct span key = key_outer(item->key);
+    struct hot_counted counted = {
+        .key = item->key,
+        .reads = item->uses[SKETCH_READ] / FINDER_EPOCHS,
+        .writes = item->uses[SKETCH_WRITE] / FINDER_EPOCHS,
+        .denied = hot_rules_denied(&f->rules, key),
+        .pinned = hot_rules_pinned(&f->rules, key),
+    };
+    uint64_t few = (uint64_t)f->pw->set->hot_reads_min - 1;
+    if (sketch_item_sum(item) < (uint64_t)SAMPLES_SURE * f->group_interval && counted.reads > few) {
+        counted.reads = few; /* enough to stay hot, not to become it */
+    }
+    hot_count_key(f->pw, &counted);
+}
+
+static void decide(struct finder *f)
+{
+    if (f->on && hot_coordinates(f->pw)) { /* who does not look does not judge */
+        uint32_t n = sketch_top(f->group, f->top, TOP_MAX);
+        for (uint32_t i = 0; i < n; i++) {
+            decide_key(f, &f->top[i]);
+        }
+        hot_count_end(f->pw);
+    }
+    sketch_reset(f->group);
+    f->group_interval = 1;
+}
+
 static void on_timer(void *arg)
 {
     struct finder *f = arg;
-    if (f->phase == PHASE_EXPORT) {
+    uint64_t next_ms = 0;
+    switch ((enum phase)f->phase) {
+    case PHASE_EXPORT:
         export(f);
         f->phase = PHASE_FREEZE;
-        loop_timer_start(f->timer, FREEZE_MS * 1000u);
-        return;
+        next_ms = FREEZE_MS;
+        break;
+    case PHASE_FREEZE:
+        freeze(f);
+        report(f);
+        f->phase = PHASE_DECIDE;
+        next_ms = DECIDE_MS;
+        break;
+    case PHASE_DECIDE:
+        decide(f);
+        f->phase = PHASE_EXPORT;
+        next_ms = EPOCH_MS - clk_wall_ms() % EPOCH_MS;
+        break;
     }
-    freeze(f);
-    f->phase = PHASE_EXPORT;
-    loop_timer_start(f->timer, (EPOCH_MS - clk_wall_ms() % EPOCH_MS) * 1000u);
+    loop_timer_start(f->timer, next_ms * 1000u);
 }
 
 /* ---- life ---- */
@@ -315,13 +409,20 @@ struct finder *finder_start(struct proxy_worker *pw)
     f->seen = sketch_make(SEEN_CAPACITY);
     f->mine = sketch_make(SEEN_CAPACITY);
     f->frozen = sketch_make(SEEN_CAPACITY);
+    f->group = sketch_make(SEEN_CAPACITY);
     f->top = mem_alloc(TOP_MAX * sizeof *f->top);
+    f->interval = f->group_interval = 1;
     sampler_init(&f->sampler, (uint32_t)clk_mono_ns() ^ (pw->w->index + 1) * 0x9E3779B9u);
     finder_configured(f);
     join(f);
     f->timer = loop_timer_new(pw->w->loop, on_timer, f);
     loop_timer_start(f->timer, (EPOCH_MS - clk_wall_ms() % EPOCH_MS) * 1000u);
     return f;
+}
+
+void finder_prepare(void)
+{
+    hot_on_counts(on_counts);
 }
 
 void finder_configured(struct finder *f)
@@ -360,6 +461,8 @@ void finder_stop(struct finder *f)
     mem_free(f->seen);
     mem_free(f->mine);
     mem_free(f->frozen);
+    mem_free(f->group);
+    buf_free(&f->payload);
     mem_free(f->top);
     mem_free(f);
 }

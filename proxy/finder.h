@@ -14,8 +14,8 @@
  *
  *   - what its clients ask for is sampled into a summary (`seen`), whatever the key;
  *   - of the keys that it owns (slot % workers) it gathers, once an epoch, what all workers of this
- *     process have seen (`frozen`: the epoch just ended), and hands that to whoever coordinates the
- *     partition's hot set.
+ *     process have seen (`frozen`: the epoch just ended), and sends that to the coordinator of its
+ *     partition's hot set, whose finder sums it up for the hot set's core (`group`).
  *
  * An epoch is a second of wall-clock time, so that all proxies end theirs together. Counts are
  * halved from one epoch to the next: what is handed on is about twice a steady rate per second
@@ -28,7 +28,9 @@ struct finder_counts { /* for INFO and metrics */
     uint64_t samples;  /* requests looked at */
     uint64_t too_long; /* keys that were too long to follow */
     uint64_t epochs;
-    uint64_t lost; /* exports that a busy worker did not take in time */
+    uint64_t lost;    /* exports that a busy worker did not take in time */
+    uint64_t reports; /* taken from proxies, this one included */
+    uint64_t malformed;
 };
 
 struct finder {
@@ -39,7 +41,11 @@ struct finder {
     struct sketch *seen;
     struct sketch *mine;     /* of my keys: this epoch's exports, as they come */
     struct sketch *frozen;   /* those of the epoch that ended last */
+    struct sketch *group;    /* at the coordinator: what the proxies sent in this epoch */
     struct sketch_item *top; /* scratch */
+    struct buf payload;      /* scratch */
+    /* one request in so many was looked at, for `mine` and for `group`; the largest */
+    uint32_t interval, group_interval;
     struct loop_timer *timer;
     uint8_t phase;
     struct finder_counts counts;
@@ -66,6 +72,8 @@ static inline void finder_see(struct finder *f, const struct cmd *cmd, const str
 /* How often a key is used, as OBJECT FREQ tells it: 0 (not followed) to 255, 12.75 for each
  * doubling of its uses per second at this proxy. */
 unsigned finder_frequency(const struct finder *f, unsigned db, struct span key);
+/* Before workers start: reports come to the finders. */
+void finder_prepare(void);
 /* Forgets all that was counted. */
 void finder_reset(struct finder *f);
 

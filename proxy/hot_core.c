@@ -21,8 +21,7 @@
 #define DROP_WAIT_NS 500000000u
 #define PREP_GIVE_UP_NS 2000000000u
 #define RETRY_NS 200000000u
-#define READS_MIN 100u /* per epoch of counting, of all proxies */
-#define SKEW_MS 100u   /* margin before an expiry: clocks of machines, and a turn of the loop */
+#define SKEW_MS 100u /* margin before an expiry: clocks of machines, and a turn of the loop */
 
 static struct {
     struct server *sv;
@@ -295,7 +294,7 @@ void hot_cores_start(struct hot_worker *hw, uint32_t id)
                                .give_up_ns = PREP_GIVE_UP_NS,
                                .retry_ns = RETRY_NS,
                                .cool_ns = (uint64_t)set->hot_cool_ms * 1000000u,
-                               .reads_min = READS_MIN,
+                               .reads_min = (uint32_t)set->hot_reads_min,
                                .seed = seed ^ 1};
     struct galene_env env = {.ctx = hw, .same_key = on_same_key, .hold = on_hold, .drop = on_drop};
     hw->id = id;

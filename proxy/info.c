@@ -38,6 +38,8 @@ enum own {
     OWN_HOT_EPOCHS,
     OWN_HOT_LOST,
     OWN_HOT_INTERVAL,
+    OWN_HOT_REPORTS,
+    OWN_HOT_MALFORMED,
     OWN_COUNT
 };
 
@@ -164,6 +166,8 @@ static void finder_info(const struct finder *f, uint64_t *own)
     own[OWN_HOT_TOO_LONG] += f->counts.too_long;
     own[OWN_HOT_EPOCHS] += f->counts.epochs;
     own[OWN_HOT_LOST] += f->counts.lost;
+    own[OWN_HOT_REPORTS] += f->counts.reports;
+    own[OWN_HOT_MALFORMED] += f->counts.malformed;
     uint64_t interval = f->sampler.interval;
     own[OWN_HOT_INTERVAL] = interval > own[OWN_HOT_INTERVAL] ? interval : own[OWN_HOT_INTERVAL];
 }
@@ -251,9 +255,14 @@ void proxy_info_own(struct worker *w, const struct info_sum *sum, struct info_ou
             const char *name;
             enum own at;
         } fields[] = {
-            {"hotkeys_samples", OWN_HOT_SAMPLES},   {"hotkeys_sample_interval", OWN_HOT_INTERVAL},
-            {"hotkeys_followed", OWN_HOT_FOLLOWED}, {"hotkeys_too_long", OWN_HOT_TOO_LONG},
-            {"hotkeys_epochs", OWN_HOT_EPOCHS},     {"hotkeys_exports_lost", OWN_HOT_LOST},
+            {"hotkeys_samples", OWN_HOT_SAMPLES},
+            {"hotkeys_sample_interval", OWN_HOT_INTERVAL},
+            {"hotkeys_followed", OWN_HOT_FOLLOWED},
+            {"hotkeys_too_long", OWN_HOT_TOO_LONG},
+            {"hotkeys_epochs", OWN_HOT_EPOCHS},
+            {"hotkeys_exports_lost", OWN_HOT_LOST},
+            {"hotkeys_reports", OWN_HOT_REPORTS},
+            {"hotkeys_reports_malformed", OWN_HOT_MALFORMED},
         };
         info_field(o, "hotkeys_tracking", "%d", pw->set->hot_tracking);
         for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {

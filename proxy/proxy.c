@@ -243,6 +243,7 @@ static struct proxy process; /* one per process: written by prepare, before the 
 static enum err prepare(struct server *sv, struct errmsg *why)
 {
     kinds_build();
+    finder_prepare();
     const struct proxy_settings *set = cfg_settings(server_cfg(sv));
     server_set_data(sv, &process);
     if (set->member.membership == MEMBERSHIP_BUILTIN) {

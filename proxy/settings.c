@@ -124,7 +124,17 @@ const struct cfg_option proxy_options[] = {
      .section = "Hot keys",
      .help =
          "Whether the proxy looks for the keys used most, by sampling requests. HOTKEYS, OBJECT "
-         "FREQ and the choice of what is cached need it."},
+         "FREQ and the choice of what is cached need it. no: what is hot stays hot; set it at all "
+         "proxies."},
+    {.name = "hot-reads-min",
+     .type = CFG_INT,
+     .offset = AT(hot_reads_min),
+     .def = "20",
+     .min = 1,
+     .max = 1000000000,
+     .section = "Hot keys",
+     .help = "Reads per second, at all proxies together, from which a key may become hot; below a "
+             "quarter of it for two seconds it is no longer. The same at all proxies."},
     {.name = "hot-pin",
      .type = CFG_WORDS,
      .flags = CFG_RUNTIME,

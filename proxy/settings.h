@@ -22,6 +22,7 @@ struct proxy_settings {
     int64_t announce_port;
     char *node_user, *node_password;
     bool hot_tracking;
+    int64_t hot_reads_min;
     struct cfg_strings hot_pin, hot_deny, hot_prefix;
     int64_t backend_timeout_ms, connect_timeout_ms, retry_max_ms;
     uint64_t link_bytes_max;

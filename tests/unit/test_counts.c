@@ -50,6 +50,19 @@ static void cut_off_bytes_are_refused(void **state)
     }
 }
 
+static void the_head_tells_the_interval(void **state)
+{
+    (void)state;
+    uint8_t bytes[COUNTS_HEAD];
+    uint32_t interval = 0;
+    assert_int_equal(counts_begin(bytes, 0x01020304), COUNTS_HEAD);
+    assert_int_equal(counts_start(bytes, COUNTS_HEAD, &interval), OK);
+    assert_int_equal(interval, 0x01020304);
+    assert_int_equal(counts_start(bytes, COUNTS_HEAD - 1, &interval), ERR_PROTO);
+    memset(bytes, 0, sizeof bytes);
+    assert_int_equal(counts_start(bytes, COUNTS_HEAD, &interval), ERR_PROTO);
+}
+
 static void counts_that_could_wrap_are_cut_and_refused(void **state)
 {
     (void)state;
@@ -73,6 +86,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_in_comes_out),
         cmocka_unit_test(cut_off_bytes_are_refused),
+        cmocka_unit_test(the_head_tells_the_interval),
         cmocka_unit_test(counts_that_could_wrap_are_cut_and_refused),
     };
     return cmocka_run_group_tests_name("counts", tests, NULL, NULL);

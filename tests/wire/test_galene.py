@@ -14,7 +14,7 @@ from harness import Cluster, Conn, arguments, check, encode, run, say, wait_for 
 from histories import Recording  # noqa: E402
 from membership import Membership  # noqa: E402
 
-OPTIONS = ["membership injected", "enable-debug-command local", "hot-cool 1"]
+OPTIONS = ["membership injected", "enable-debug-command local", "hot-cool 1", "hot-tracking no"]
 CHURN_S = 0.1
 
 

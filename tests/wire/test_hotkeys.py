@@ -3,10 +3,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import Cluster, Conn, arguments, check, encode, run, say, wait_for  # noqa: E402
+from membership import Membership  # noqa: E402
 
 
 def ask(conn, *args):
@@ -187,6 +189,123 @@ def test_info(cluster):
     check(int(fields["hotkeys_sample_interval"]) >= 1 and int(fields["hotkeys_exports_lost"]) == 0, text)
 
 
+# ---- three proxies that are a group: what is found becomes hot by itself ----
+
+def hotcache(port):
+    return dict(re.findall(r"hotcache_(\w+):([^\r]*)\r", Conn(port).command("INFO", "hotcache").decode()))
+
+
+def is_hot(cluster, key):
+    """Do all proxies answer it from memory? Asking counts as a use."""
+    for port in cluster.ports():
+        before = int(hotcache(port)["hits"])
+        Conn(port).command("GET", key)
+        if int(hotcache(port)["hits"]) == before:
+            return False
+    return True
+
+
+def all_cold(cluster):
+    return all(hotcache(p)["entries"] == "0" for p in cluster.ports())
+
+
+class Load(threading.Thread):
+    """Commands in a tight loop, one connection per proxy, one command at a time."""
+
+    def __init__(self, cluster, *commands):
+        super().__init__(daemon=True)
+        self.conns, self.commands, self.ending, self.count = [Conn(p) for p in cluster.ports()], commands, threading.Event(), 0
+
+    def run(self):
+        while not self.ending.is_set():
+            for c in self.conns:
+                for command in self.commands:
+                    c.command(*command)
+                    self.count += 1
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ending.set()
+        self.join(10)
+
+
+def test_promoted_and_demoted_by_itself(cluster):
+    Conn(cluster.port).command("SET", "tight", "value")
+    start = time.monotonic()
+    with Load(cluster, ("GET", "tight")):
+        wait_for(lambda: is_hot(cluster, "tight"), 10, "the key to be hot")
+        took = time.monotonic() - start
+        say("  promoted after %.2f s" % took)
+        check(took < 2, "promoted after %.2f s" % took)
+    start = time.monotonic()
+    wait_for(lambda: all_cold(cluster), 30, "the key to be cold again")
+    say("  demoted %.1f s after it cooled" % (time.monotonic() - start))
+    check(Conn(cluster.ports()[1]).command("GET", "tight") == b"$5\r\nvalue\r\n", "its value")
+
+
+def test_half_written_is_not_promoted(cluster):
+    promotions = sum(int(hotcache(p)["promotions"]) for p in cluster.ports())
+    with Load(cluster, ("GET", "half"), ("SET", "half", 1)) as load:
+        time.sleep(3.5)
+    check(load.count > 500, "hardly any load:", load.count)
+    check(sum(int(hotcache(p)["promotions"]) for p in cluster.ports()) == promotions, "a key written as often as read was promoted")
+
+
+def test_written_more_is_demoted(cluster):
+    with Load(cluster, ("GET", "turning")):
+        wait_for(lambda: is_hot(cluster, "turning"), 10, "the key to be hot")
+    with Load(cluster, ("GET", "turning"), ("SET", "turning", 2)):
+        start = time.monotonic()
+        wait_for(lambda: all_cold(cluster), 10, "the key to be cold")
+        say("  demoted %.1f s after its writes grew" % (time.monotonic() - start))
+
+
+def test_pinned_and_denied(cluster):
+    for port in cluster.ports():
+        c = Conn(port)
+        check(c.command("CONFIG", "SET", "hot-pin", "pin:* both:*") == b"+OK\r\n", "CONFIG SET")
+        check(c.command("CONFIG", "SET", "hot-deny", "deny:* both:*") == b"+OK\r\n", "CONFIG SET")
+        check(c.command("CONFIG", "SET", "hot-prefix", "watch: observe") == b"+OK\r\n", "CONFIG SET")
+    with Load(cluster, ("GET", "deny:1"), ("GET", "both:1"), ("GET", "watch:1"), ("SET", "pin:1", 1), ("GET", "pin:1")):
+        wait_for(lambda: is_hot(cluster, "pin:1"), 10, "the pinned key to be hot")
+        time.sleep(2.5)
+        check(all(hotcache(p)["entries"] == "1" for p in cluster.ports()), "more than the pinned key is hot")
+        check((b"watch:1", 0) in entries(Conn(cluster.port), "TOP"), "an observed key is not shown")
+    for port in cluster.ports():
+        for name in ("hot-pin", "hot-deny", "hot-prefix"):
+            check(Conn(port).command("CONFIG", "SET", name, "") == b"+OK\r\n", "CONFIG SET")
+
+
+class Group(Membership):
+    """Views and leases for the proxies' group."""
+
+    def __init__(self, cluster):
+        super().__init__()
+        self.cluster = cluster
+
+    def _spec(self, nodes):
+        base = self.cluster.port
+        return ["%d@127.0.0.1:%d" % (i, base + 3000 + (p - base) * self.cluster.workers) for i, p in sorted(nodes.items())]
+
+
+def run_group(options, workers):
+    with Cluster(options.build, proxies=3, shards=2, replicas=2, workers=workers, proxy_opts=["membership injected"]) as cluster:
+        group = Group(cluster)
+        group.install({i + 1: port for i, port in enumerate(cluster.ports())})
+        group.start()
+        try:
+            wait_for(lambda: all("state=serving" in hotcache(p)["worker"] for p in cluster.ports()), 10, "the proxies to be a group")
+            for test in (test_promoted_and_demoted_by_itself, test_half_written_is_not_promoted, test_written_more_is_demoted, test_pinned_and_denied):
+                say(test.__name__, "workers:", workers)
+                test(cluster)
+        finally:
+            group.end()
+        check(not [line for line in cluster.outputs().splitlines() if "ERROR" in line], cluster.outputs())
+
+
 def main():
     options = arguments()
     for workers in (1, 2):
@@ -196,6 +315,8 @@ def main():
                 say(test.__name__, "workers:", workers)
                 test(cluster)
             check(not [line for line in cluster.outputs().splitlines() if "ERROR" in line], cluster.outputs())
+
+        run_group(options, workers)
 
 
 run(main)
