@@ -6,11 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from harness import Cluster, Conn, Failed, arguments, check, encode, run, say, wait_for  # noqa: E402
+from harness import REPORTS, Cluster, Conn, Failed, arguments, check, encode, free_block, run, say, wait_for  # noqa: E402
 
 START_S = 20  # until a process that was started is in the map
 
@@ -403,6 +404,77 @@ def test_operators(build):
         check(other.command("HALCYON", "MEMBERS").startswith(b"-"), "anybody may ask")
 
 
+class Two:
+    """Two nodes and a witness, by name instead of address, and a proxy: written by hand."""
+
+    def __init__(self, build):
+        self.build = build
+        self.dir = tempfile.mkdtemp(prefix="halcyon-test-")
+        self.first = free_block(4)
+        self.processes = {}
+        acceptors = " ".join("localhost:%d" % (self.first + 4000 + i) for i in range(3))
+        shared = "bind 127.0.0.1\ncluster-announce-ip localhost\nmembership builtin\nacceptors %s\n" % acceptors
+        for i, extra in enumerate(("", "", "witness yes\n")):
+            self._write("node-%d" % i, shared + "shard only auto\nport %d\npeer-port-offset 1000\nacceptor localhost:%d\n%s" % (
+                self.first + 1000 + i, self.first + 4000 + i, extra))
+        self._write("proxy-0", shared + "port %d\npeer-port %d\n" % (self.first, self.first + 3000))
+
+    def _write(self, name, text):
+        os.mkdir(os.path.join(self.dir, name))
+        with open(os.path.join(self.dir, name, "conf"), "w", encoding="ascii") as f:
+            f.write(text + "dir %s\n" % os.path.join(self.dir, name))
+
+    def start(self, name):
+        binary = os.path.join(self.build, "bin", "halcyon-" + name.split("-")[0])
+        out = open(os.path.join(self.dir, name, "out"), "ab")
+        self.processes[name] = subprocess.Popen([binary, os.path.join(self.dir, name, "conf")], stdout=out, stderr=out,
+                                                stdin=subprocess.DEVNULL)
+
+    def text(self, name):
+        with open(os.path.join(self.dir, name, "out"), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def __enter__(self):
+        for name in ("node-0", "node-1", "node-2", "proxy-0"):
+            self.start(name)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        for p in self.processes.values():
+            p.terminate()
+        for p in self.processes.values():
+            try:
+                p.wait(15)
+            except subprocess.TimeoutExpired:
+                p.kill()
+        text = "".join(self.text(name) for name in self.processes)
+        if kind is not None:
+            say(text[-6000:])
+        shutil.rmtree(self.dir, ignore_errors=True)
+        for word in REPORTS:
+            check(word not in text, "a daemon reported:", text[:6000])
+
+
+def test_witness(build):
+    say("  two nodes and a witness, found by name: one of the nodes dies, the other and the witness are a majority")
+    with Two(build) as two:
+        proxy, nodes = two.first, [two.first + 1000, two.first + 1001]
+        wait_for(lambda: Conn(proxy).command("SET", "w", "1") == b"+OK\r\n", 20, "the proxy to serve")
+        wait_for(lambda: len(members(nodes[0])) == 2, 20, "two members")
+        witness = Conn(two.first + 1002)
+        check(witness.command("PING") == b"+PONG\r\n", "the witness answers")
+        check(witness.command("SET", "w", "2").startswith(b"-"), "the witness takes data")
+        check(info(two.first + 1002, "acceptor")["acceptor_votes"] == "1", "the witness votes")
+        for i in (0, 1):
+            two.processes["node-%d" % i].kill()
+            two.processes["node-%d" % i].wait(5)
+            wait_for(lambda n=nodes[1 - i]: len(members(n)) == 1, 5, "the other alone")
+            wait_for(lambda: Conn(proxy).command("GET", "w") == b"$1\r\n1\r\n", 5, "its data")
+            check(Conn(proxy).command("SET", "w", "1") == b"+OK\r\n", "its writes")
+            two.start("node-%d" % i)
+            wait_for(lambda n=nodes[1 - i]: len(members(n)) == 2, 20, "two members again")
+
+
 def main():
     options = arguments()
     build = os.path.abspath(options.build)
@@ -416,6 +488,7 @@ def main():
         test_no_majority(cluster)
     test_last_data_survives(build)
     test_operators(build)
+    test_witness(build)
     test_refused(build)
 
 
