@@ -39,7 +39,7 @@ struct loop {
     struct event_base *base;
     struct loop_task *defer_head, **defer_tail;
     struct loop_task marker;
-    uint64_t turn_start_ns, longest_turn_ns; /* 0: no callback has run in this turn */
+    uint64_t turn_start_ns, longest_turn_ns, peak_turn_ns; /* 0: no callback has run in this turn */
     atomic_bool stop;
     /* posts from other threads */
     pthread_mutex_t lock; /* guards the three below */
@@ -194,6 +194,7 @@ void loop_run(struct loop *l)
         if (l->turn_start_ns != 0) {
             uint64_t ns = clk_mono_ns() - l->turn_start_ns;
             l->longest_turn_ns = ns > l->longest_turn_ns ? ns : l->longest_turn_ns;
+            l->peak_turn_ns = ns > l->peak_turn_ns ? ns : l->peak_turn_ns;
             l->turn_start_ns = 0;
         }
     }
@@ -212,6 +213,16 @@ uint64_t loop_longest_turn_ns(struct loop *l)
     uint64_t ns = l->longest_turn_ns;
     l->longest_turn_ns = 0;
     return ns;
+}
+
+uint64_t loop_peak_turn_ns(const struct loop *l)
+{
+    return l->peak_turn_ns;
+}
+
+void loop_reset_peak(struct loop *l)
+{
+    l->peak_turn_ns = 0;
 }
 
 void **loop_local(struct loop *l, void (*destroy)(void *))

@@ -58,7 +58,10 @@ void loop_signal(struct loop *l, int signo, void (*fn)(int signo, void *arg), vo
  * starts as NULL. destroy(value) runs in loop_free. */
 void **loop_local(struct loop *l, void (*destroy)(void *));
 
-/* Length of the longest turn since the last call, ns (stall guard L8, INFO). */
+/* Length of the longest turn since the last call, ns (stall guard L8). */
 uint64_t loop_longest_turn_ns(struct loop *l);
+/* Likewise since the last loop_reset_peak (INFO, CONFIG RESETSTAT). */
+uint64_t loop_peak_turn_ns(const struct loop *l);
+void loop_reset_peak(struct loop *l);
 
 #endif

@@ -207,6 +207,7 @@ static void reset_each(struct worker *w, struct op *op)
     p->closed_bytes_in = p->closed_bytes_out = 0;
     p->acl_denied_auth = p->acl_denied_cmd = p->acl_denied_key = 0;
     p->error_stat_count = 0;
+    loop_reset_peak(w->loop);
     memset(&p->ops, 0, sizeof p->ops);
     memset(&p->in, 0, sizeof p->in);
     memset(&p->out, 0, sizeof p->out);

@@ -355,6 +355,7 @@ static void section_stats(struct worker *w, const struct info_sum *sum, struct i
     U64("acl_access_denied_auth", v->denied_auth);
     U64("acl_access_denied_cmd", v->denied_cmd);
     U64("acl_access_denied_key", v->denied_key);
+    U64("loop_longest_turn_us", v->longest_turn_ns / 1000);
 }
 
 static void section_replication(struct worker *w, const struct info_sum *sum, struct info_out *o)

@@ -26,6 +26,7 @@ struct info_server { /* sums of what the server layer itself counts */
     uint64_t bytes_in, bytes_out, max_in, max_out, clients_memory;
     uint64_t denied_auth, denied_cmd, denied_key;
     double ops, in_rate, out_rate;
+    uint64_t longest_turn_ns;             /* of any worker's loop */
     struct cmd_counters *commands_by_row; /* cmdset_count of them; hist is an own sum or NULL */
     struct info_error {
         char word[ERRORSTAT_WORD];

@@ -91,6 +91,8 @@ void info_collect(struct worker *w, struct info_sum *sum)
     v->ops += mean(&p->ops);
     v->in_rate += mean(&p->in);
     v->out_rate += mean(&p->out);
+    uint64_t turn_ns = loop_peak_turn_ns(w->loop);
+    v->longest_turn_ns = turn_ns > v->longest_turn_ns ? turn_ns : v->longest_turn_ns;
     collect_commands(p, v);
     for (unsigned i = 0; i < p->error_stat_count; i++) {
         collect_error(v, &p->error_stats[i]);

@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import harness  # noqa: E402
 from harness import Cluster, Conn, RedisServer, check, say, wait_for  # noqa: E402
 from bench_hot import bench_hot, bench_skew  # noqa: E402
+from bench_types import bench_types  # noqa: E402
 from measure import LOAD_CORE, SERVER_CORE, Target, Twemproxy, cpu_ns, fill, goal, rounds, stale_check, table  # noqa: E402
 
 
@@ -171,7 +172,7 @@ def bench_hermes(options):
     return failures
 
 
-BENCHES = {"cold": bench_cold, "hot": bench_hot, "skew": bench_skew, "memory": bench_memory, "hermes": bench_hermes}
+BENCHES = {"cold": bench_cold, "hot": bench_hot, "skew": bench_skew, "memory": bench_memory, "hermes": bench_hermes, "types": bench_types}
 
 
 def main():
