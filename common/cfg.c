@@ -213,8 +213,9 @@ void cfg_get(struct cfg *c, const struct span *patterns, size_t n, cfg_get_fn fn
     struct buf text = {0};
     for (size_t i = 0; i < c->n; i++) {
         struct span name = span_str(c->entries[i].o->name);
+        bool told = (c->entries[i].o->flags & CFG_UNTOLD) == 0;
         bool hit = false;
-        for (size_t k = 0; k < n && !hit; k++) {
+        for (size_t k = 0; k < n && told && !hit; k++) {
             hit = glob_match(patterns[k], name, true);
         }
         if (hit) {

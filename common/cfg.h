@@ -41,6 +41,8 @@ enum cfg_type {
 #define CFG_SECRET (1u << 1)  /* not shown by --print-config and in the log */
 /* known to CONFIG GET for the sake of tools, but not in --help and conf/ */
 #define CFG_HIDDEN (1u << 2)
+/* not even told by CONFIG GET */
+#define CFG_UNTOLD (1u << 3)
 
 struct cfg_strings {
     char **v;

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "backends/types/dict.h"
+#include "backends/types/dump.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -46,6 +47,9 @@ static enum err prepare(struct server *sv, struct errmsg *why)
     server_set_data(sv, node);
     if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) {
         return errmsg_set(why, ERR_IO, "the system gives no random numbers");
+    }
+    if (set->hash_seed[0] != '\0') {
+        seed = digest_span(span_str(set->hash_seed), 0);
     }
     dict_set_seed(seed); /* of big collections, for all workers: before they start */
     if (set->member.membership == MEMBERSHIP_BUILTIN) {

@@ -30,6 +30,17 @@ const struct cfg_option node_options[] = {
      .section = "Cluster",
      .help = "The host under which the `shard` lines name this node, when its port alone does not "
              "tell."},
+    {.name = "hash-seed",
+     .type = CFG_STRING,
+     .flags = CFG_SECRET | CFG_UNTOLD,
+     .offset = AT(hash_seed),
+     .def = "",
+     .max = 256,
+     .section = "Cluster",
+     .help = "A secret, the same at all nodes of a shard, from which the order of big hashes, sets "
+             "and sorted sets is made: cursors of HSCAN, SSCAN and ZSCAN then stay good when "
+             "another replica answers. Who knows it can build keys that make collections slow. "
+             "Empty: each process draws its own."},
     {.name = "peer-port-offset",
      .type = CFG_INT,
      .offset = AT(peer_port_offset),

@@ -21,6 +21,7 @@ struct node_settings {
     bool witness;                         /* it does nothing else */
     char *announce_ip;
     /* replicas of a shard */
+    char *hash_seed;
     int64_t peer_port_offset, incarnation_id;
     uint64_t transfer_rate; /* bytes per second */
     int maxmemory_policy;   /* enum evict_policy */

@@ -82,7 +82,7 @@ SPEED = {
     "sorted set": ["ZADD z:1 " + R + " m" + R, "ZADD zz:" + R + " 1 m", "ZSCORE z:1 m" + R, "ZRANK z:1 m" + R, "ZRANGE z:1 0 9",
                    "ZRANGEBYSCORE z:1 " + R + " +inf LIMIT 0 10", "ZPOPMIN z:1"],
     "stream": ["XADD x:1 * f v", "XRANGE x:1 - + COUNT 10", "XLEN x:1"],
-    "bitmap": ["SETBIT b:1 " + R + " 1", "GETBIT b:1 " + R, "BITCOUNT b:1 0 1000", "BITFIELD b:2 INCRBY u16 #" + R + " 1"],
+    "bitmap": ["SETBIT b:1 54321 1", "GETBIT b:1 54321", "BITCOUNT b:1 0 1000", "BITFIELD b:2 INCRBY u16 #54321 1"],
     "HyperLogLog": ["PFADD p:1 e" + R, "PFADD p:" + R + " e", "PFCOUNT p:1", "PFCOUNT p:1 p:2"],
     "geo": ["GEOADD g:1 13.36 38.11 m" + R, "GEODIST g10 m1 m2", "GEOSEARCH g10 FROMLONLAT 13 38 BYRADIUS 500 km"],
 }

@@ -3,12 +3,14 @@
 It keeps the rules it is there for (DESIGN section 6): a lease is promised from the time of sending, and nobody is left out
 of a view before every promise to him has run out.
 """
+import os
+import re
 import select
 import socket
 import threading
 import time
 
-from harness import Conn, Failed, check, encode, wait_for
+from harness import Cluster, Conn, Failed, check, encode, wait_for
 
 LEASE_NS = 400 * 1000 * 1000
 RENEW_S = 0.1
@@ -136,3 +138,57 @@ class Membership(threading.Thread):
                     return
                 time.sleep(0.02)
         threading.Thread(target=wait, daemon=True).start()
+
+
+def state(port):
+    """What the replica says of itself: epoch=..,id=..,members=..,state=.."""
+    text = Conn(port).command("INFO", "hermes").decode()
+    return re.search(r"hermes_replica:(.*)\r", text).group(1)
+
+
+class InjectedCluster(Cluster):
+    """One shard of three replicas. Its start waits for the first view, which comes from the test."""
+
+    def __init__(self, build, proxies=2, node_opts=()):
+        self.port = None
+        self.service = Membership()
+        self.ids = {0: 1, 1: 2, 2: 3}  # replica: incarnation id
+        self.last_id = 3
+        self.service.found_soon(lambda: {r + 1: self.node_port(0, r) for r in range(3)} if self.port else None)
+        try:
+            super().__init__(build, proxies=proxies, shards=1, replicas=3, node_opts=[*node_opts, "membership injected"])
+        except BaseException:
+            self.service.ending.set()
+            raise
+
+    def __exit__(self, kind, value, trace):
+        self.service.ending.set()
+        super().__exit__(kind, value, trace)
+        if kind is None:
+            self.service.end()
+
+    def start_as(self, name, incarnation):
+        with open(os.path.join(self.dir, name, "node.conf"), "a", encoding="ascii") as f:
+            f.write("incarnation-id %d\n" % incarnation)
+        return self.start(name)
+
+    def _members(self):
+        return {i: self.node_port(0, r) for r, i in self.ids.items()}
+
+    def kill_replica(self, replica):
+        """kill -9; the others go on in a view without it, in force when this returns."""
+        self.kill("node-0-%d" % replica)
+        self.service.suspend(self.ids.pop(replica))
+        self.service.install(self._members())
+
+    def rejoin_replica(self, replica, seconds=60):
+        """A new process, empty, as a learner and then as a member; serving when this returns."""
+        port = self.node_port(0, replica)
+        self.last_id += 1
+        self.start_as("node-0-%d" % replica, self.last_id)
+        wait_for(lambda: Conn(port).command("PING") == b"+PONG\r\n", 20, "the new process")
+        self.service.install(self._members(), {self.last_id: port})
+        wait_for(lambda: "state=catching up" not in state(port), seconds, "the learner to catch up")
+        self.ids[replica] = self.last_id
+        self.service.install(self._members())
+        wait_for(lambda: "state=serving" in state(port), 10, "the new member to serve")

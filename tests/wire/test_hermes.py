@@ -11,7 +11,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 from harness import Cluster, Conn, arguments, check, encode, run, say, wait_for  # noqa: E402
 from histories import Recording  # noqa: E402
-from membership import Membership  # noqa: E402
+from membership import InjectedCluster, state  # noqa: E402
 
 DEBUG = "enable-debug-command local"
 SECOND = 1000000000
@@ -41,12 +41,6 @@ def settled(cluster, seconds=10):
         last = now
         time.sleep(0.3)
     check(False, "replicas still exchange messages", last)
-
-
-def state(port):
-    """What the replica says of itself: epoch=..,id=..,members=..,state=.."""
-    text = Conn(port).command("INFO", "hermes").decode()
-    return re.search(r"hermes_replica:(.*)\r", text).group(1)
 
 
 def same_digests(ports):
@@ -202,31 +196,6 @@ def static(args):
         test_restart_stays_out(cluster, args.build)
 
 
-class InjectedCluster(Cluster):
-    """Its start waits for the first view, which comes from the test."""
-
-    def __init__(self, build):
-        self.port = None
-        self.service = Membership()
-        self.service.found_soon(lambda: {r + 1: self.node_port(0, r) for r in range(3)} if self.port else None)
-        try:
-            super().__init__(build, proxies=2, shards=1, replicas=3, node_opts=[DEBUG, "membership injected"])
-        except BaseException:
-            self.service.ending.set()
-            raise
-
-    def __exit__(self, kind, value, trace):
-        self.service.ending.set()
-        super().__exit__(kind, value, trace)
-        if kind is None:
-            self.service.end()
-
-    def start_as(self, name, incarnation):
-        with open(os.path.join(self.dir, name, "node.conf"), "a", encoding="ascii") as f:
-            f.write("incarnation-id %d\n" % incarnation)
-        return self.start(name)
-
-
 def replace_killed(cluster):
     """Kills replica 3, goes on without it, takes a new process in as a learner, then as member 4. Returns times."""
     s = cluster.service
@@ -277,7 +246,7 @@ def stop_past_lease(cluster, others):
 
 def injected(args):
     say("injected views: a replica dies, another joins, one is stopped past its lease; all under load")
-    with InjectedCluster(args.build) as cluster:
+    with InjectedCluster(args.build, node_opts=[DEBUG]) as cluster:
         fill_quiet(cluster)
         ports = cluster.ports() + [cluster.node_port(0, r) for r in range(3)]
         rec = Recording(args.build, ports, 60, clients=10, keys=8, prefix="views:", timeout_ms=1000)
