@@ -121,6 +121,39 @@ static bool merge_keys(struct cmd_ctx *c, int i, uint8_t *registers, bool *dense
     return true;
 }
 
+/* Counting a dense string takes 8 us. A counter that is polled is mostly unchanged: each thread
+ * remembers the counts of the last few strings, by where they are and the store's word that nobody
+ * wrote there since. */
+#define MEMO_SIZE 16u
+
+static bool count_one(struct cmd_ctx *c, struct span s, uint64_t *count)
+{
+    static _Thread_local struct {
+        const struct store *store;
+        const char *bytes;
+        uint64_t count;
+        uint32_t mark;
+    } memo[MEMO_SIZE];
+    uint32_t mark;
+    if (hll_cached(s, count)) {
+        return true;
+    }
+    if (!hll_is_dense(s) || !store_string_mark(c->store, s, &mark)) {
+        return hll_count(s, count);
+    }
+    unsigned i = (unsigned)((uintptr_t)s.p >> 4) % MEMO_SIZE;
+    if (memo[i].store != c->store || memo[i].bytes != s.p || memo[i].mark != mark) {
+        if (!hll_count(s, &memo[i].count)) {
+            return false;
+        }
+        memo[i].store = c->store;
+        memo[i].bytes = s.p;
+        memo[i].mark = mark;
+    }
+    *count = memo[i].count;
+    return true;
+}
+
 static void pfcount_one(struct cmd_ctx *c)
 {
     struct entry *e = cmd_lookup(c, c->argv[1]);
@@ -133,7 +166,7 @@ static void pfcount_one(struct cmd_ctx *c)
         return;
     }
     uint64_t count;
-    if (hll_cached(s, &count) || hll_count(s, &count)) {
+    if (count_one(c, s, &count)) {
         resp_int(c->out, (int64_t)count);
     } else {
         resp_error(c->out, CORRUPT);

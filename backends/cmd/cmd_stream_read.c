@@ -38,7 +38,7 @@ void xlen_command(struct cmd_ctx *c)
 {
     struct entry *e = cmd_lookup(c, c->argv[1]);
     if (cmd_type_ok(c, e, VAL_STREAM)) {
-        resp_int(c->out, e == NULL ? 0 : (int64_t)stream_facts(stream_of(e)).length);
+        resp_int(c->out, e == NULL ? 0 : (int64_t)stream_length(stream_of(e)));
     }
 }
 

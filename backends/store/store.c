@@ -7,6 +7,9 @@
  * the entry at once. */
 #include "backends/store/store_private.h"
 
+#include <assert.h>
+#include <stdatomic.h>
+
 #include "backends/types/object.h"
 #include "common/mem.h"
 #include "common/must.h"
@@ -20,6 +23,11 @@ struct store *store_new(const struct store_options *o)
     s->options = *o;
     s->rng = o->seed[0] ^ o->seed[1] ^ 0x9E3779B97F4A7C15u;
     table_init(&s->table, o->seed[0] ^ (o->seed[1] * 0x9E3779B97F4A7C15u));
+    static atomic_uint stores; /* marks of another store at the same place are others */
+    unsigned n = atomic_fetch_add_explicit(&stores, 1, memory_order_relaxed);
+    for (unsigned i = 0; i < STRING_MARKS; i++) {
+        s->string_marks[i] = n << 20;
+    }
     return s;
 }
 
@@ -294,6 +302,28 @@ static unsigned expire_field(uint64_t expire_ms)
     return expire_ms != 0 ? ENT_EXPIRE : 0;
 }
 
+static unsigned mark_of(const char *bytes)
+{
+    return (unsigned)(((uintptr_t)bytes * 0x9E3779B97F4A7C15u) >> 58);
+}
+static_assert(STRING_MARKS == 64, "mark_of gives 6 bits");
+
+static void long_string_written(struct store *s, const struct big *b)
+{
+    if (b->len >= STRING_MARK_LEN) {
+        s->string_marks[mark_of(b->bytes)]++;
+    }
+}
+
+bool store_string_mark(const struct store *s, struct span string, uint32_t *mark)
+{
+    if (string.len < STRING_MARK_LEN) {
+        return false;
+    }
+    *mark = s->string_marks[mark_of(string.p)];
+    return true;
+}
+
 static struct entry *put_long(struct store *s, struct entry *e, struct span key, struct span value,
                               unsigned fields)
 {
@@ -322,6 +352,7 @@ struct entry *store_put_string_expire(struct store *s, struct entry *e, struct s
     bool fresh = e == NULL;
     if (v.bytes.len > ENT_INLINE_MAX) {
         e = put_long(s, e, key, v.bytes, fields);
+        long_string_written(s, ent_out(e));
     } else {
         if (fresh) {
             e = entry_new(s, key, fields, v.bytes.len);
@@ -405,12 +436,14 @@ struct entry *store_string_resize(struct store *s, struct entry *e, size_t len, 
     if ((e->flags & ENT_OUT) != 0) {
         struct big *b = big_resize(ent_out(e), len);
         ent_set_out(e, b);
+        long_string_written(s, b);
         *bytes = b->bytes;
     } else if (len > ENT_INLINE_MAX) {
         struct big *b = big_new(span_of(inline_value(e), e->vlen));
         b = big_resize(b, len);
         e = reshape(s, e, keep | ENT_OUT, 0);
         ent_set_out(e, b);
+        long_string_written(s, b);
         *bytes = b->bytes;
     } else {
         size_t old = e->vlen;

@@ -79,6 +79,9 @@ struct entry *store_put_object(struct store *s, struct entry *e, struct span key
 /* Makes the string value exactly len bytes (new bytes are zero), STR_RAW, and gives a writable
  * pointer to it. */
 struct entry *store_string_resize(struct store *s, struct entry *e, size_t len, char **bytes);
+/* For who remembers something about a long string: as long as the bytes of an entry_string are at
+ * the same place and this number is the same, they were not written. False: not long enough. */
+bool store_string_mark(const struct store *s, struct span string, uint32_t *mark);
 /* Removes key and value. An entry with protocol fields (ts, state, hot, generation: not all zero)
  * becomes a tombstone, so that they survive (DESIGN H8); deleting a tombstone removes it for good.
  */

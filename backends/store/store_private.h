@@ -8,6 +8,8 @@
 /* Shared by the files of backends/store only. */
 
 #define POOL_SIZE 16u
+#define STRING_MARKS 64u
+#define STRING_MARK_LEN 4096u /* strings from here on have a mark */
 
 struct pool_item {
     uint64_t score; /* larger: evict earlier */
@@ -55,6 +57,9 @@ struct store {
     size_t lazy_count, lazy_cap;
     struct dead_table *dead;
     uint64_t dead_keys;
+
+    /* How often long strings were written, by where their bytes are (store_string_mark). */
+    uint32_t string_marks[STRING_MARKS];
 
     struct gather scratch;
 };

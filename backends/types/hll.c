@@ -6,8 +6,6 @@
 
 #include <math.h>
 
-#include <xxhash.h>
-
 #include "common/mem.h"
 #include "common/must.h"
 
@@ -389,35 +387,12 @@ static void dense_histogram(const char *registers, uint32_t *histogram)
     }
 }
 
-/* Counting a dense string takes 8 us, hashing it 0.7. A counter that is polled is mostly unchanged,
- * and writing the count into the value, as Redis does, would be a change of the key by a reader: so
- * each thread remembers the counts of the last few strings by what is in them. */
-#define MEMO_SIZE 16u
-
-static uint64_t count_dense(const char *registers)
-{
-    static _Thread_local struct {
-        XXH128_hash_t hash;
-        uint64_t count;
-        bool used;
-    } memo[MEMO_SIZE];
-    XXH128_hash_t hash = XXH3_128bits(registers, HLL_DENSE_BYTES - HLL_HEADER);
-    unsigned i = (unsigned)(hash.low64 % MEMO_SIZE);
-    if (!memo[i].used || !XXH128_isEqual(memo[i].hash, hash)) {
-        uint32_t histogram[REGISTER_MAX + 1];
-        dense_histogram(registers, histogram);
-        memo[i].hash = hash;
-        memo[i].count = estimate(histogram);
-        memo[i].used = true;
-    }
-    return memo[i].count;
-}
-
 bool hll_count(struct span s, uint64_t *count)
 {
     uint32_t histogram[REGISTER_MAX + 1] = {0};
     if (hll_is_dense(s)) {
-        *count = count_dense(s.p + HLL_HEADER);
+        dense_histogram(s.p + HLL_HEADER, histogram);
+        *count = estimate(histogram);
         return true;
     }
     const char *end = s.p + s.len;

@@ -299,6 +299,11 @@ struct stream_facts stream_facts(const struct stream *s)
     return f;
 }
 
+uint64_t stream_length(const struct stream *s)
+{
+    return s->length;
+}
+
 struct stream_id stream_last(const struct stream *s)
 {
     return s->last;

@@ -39,6 +39,7 @@ struct stream_facts {
 struct stream *stream_new(void);
 void stream_free(struct stream *s);                       /* at once; NULL allowed */
 struct stream_facts stream_facts(const struct stream *s); /* O(node) */
+uint64_t stream_length(const struct stream *s);           /* facts.length, O(1) */
 struct stream_id stream_last(const struct stream *s);     /* facts.last, O(1) */
 void stream_set_last(struct stream *s, struct stream_id last);
 void stream_set_added(struct stream *s, uint64_t entries_added);

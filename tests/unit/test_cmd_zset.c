@@ -195,6 +195,43 @@ static void pfcount_does_not_change_the_value(void **state)
     assert_memory_equal(before, s.p, s.len);
 }
 
+/* Adds elements e<from> .. e<to - 1> to a HyperLogLog. */
+static void pfadd_many(struct cmdrun *r, const char *key, int from, int to)
+{
+    for (int i = from; i < to; i++) {
+        (void)cmdrun_f(r, "pfadd %s e%d", key, i);
+    }
+}
+
+static long pfcount(struct cmdrun *r, const char *key)
+{
+    return strtol(cmdrun_f(r, "pfcount %s", key) + 1, NULL, 10);
+}
+
+static void a_remembered_count_follows_the_value(void **state)
+{
+    struct cmdrun *r = *state;
+    pfadd_many(r, "h", 0, 3000); /* dense */
+    long first = pfcount(r, "h");
+    assert_int_equal(pfcount(r, "h"), first);
+    assert_true(first > 2900 && first < 3100);
+
+    pfadd_many(r, "h", 3000, 6000);
+    long second = pfcount(r, "h");
+    assert_true(second > 5800);
+
+    (void)cmdrun_line(r, "setrange h 7000 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+    long third = pfcount(r, "h");
+    assert_int_not_equal(third, second);
+
+    for (int i = 0; i < 20; i++) { /* the memory is given out again, with other counts */
+        (void)cmdrun_line(r, "del h");
+        pfadd_many(r, "h", 0, 2500 + 100 * i);
+        long n = pfcount(r, "h");
+        assert_true(n > 2400 + 98 * i && n < 2600 + 102 * i);
+    }
+}
+
 static void store_forms_replace_any_type_and_its_expiry(void **state)
 {
     struct cmdrun *r = *state;
@@ -324,6 +361,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(geoadd_becomes_zadd_with_the_same_reply, setup, teardown),
         cmocka_unit_test_setup_teardown(dirty_tells_whether_anything_changed, setup, teardown),
         cmocka_unit_test_setup_teardown(pfcount_does_not_change_the_value, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_remembered_count_follows_the_value, setup, teardown),
         cmocka_unit_test_setup_teardown(store_forms_replace_any_type_and_its_expiry, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(an_expired_set_is_absent, setup, teardown),
