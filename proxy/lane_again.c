@@ -7,8 +7,8 @@
  *     pipeline would execute its end and not its beginning. The rest follows when it is answered.
  *  4. Of two requests for one slot the later one's reply is not given while the earlier one waits:
  *     a read is asked again. If the later one is a write, the earlier one has lost its place and is
- *     answered -TRYAGAIN: it was not executed. A write whose outcome is not known counts as
- *     concurrent with everything, which is what its answer says. */
+ *     answered -TRYAGAIN: it was not executed. So also if the outcome of the write is not known: a
+ *     read asked again could see what its own connection wrote after it (H14). */
 #include <string.h>
 
 #include "common/clock.h"
@@ -281,12 +281,26 @@ static bool same_slot(const struct call *x, const struct call *y)
     return x->slot == y->slot || x->slot == SLOT_MANY || y->slot == SLOT_MANY;
 }
 
+static bool starts(struct span s, const char *word)
+{
+    size_t n = strlen(word);
+    return s.len >= n && memcmp(s.p, word, n) == 0;
+}
+
+/* Perhaps. */
+static bool was_executed(const struct call *k, enum shard_result result, struct span bytes)
+{
+    bool unknown = result == SHARD_UNKNOWN || (result == SHARD_CONTROL && starts(bytes, "UNKNOWN"));
+    return result == SHARD_REPLY || (k->write && unknown);
+}
+
 /* k was executed although earlier requests for the same slot wait (invariant 4). True: it has to be
  * asked again. */
 static bool overtook(struct lane *lane, const struct call *k)
 {
-    static const struct span lost = {
-        "TRYAGAIN a later command of this connection was executed first; nothing was done", 80};
+    static const char text[] = "TRYAGAIN a later command of this connection may have been executed "
+                               "first; this one was not";
+    static const struct span lost = {text, sizeof text - 1};
     for (struct call **at = &lane->first; *at != NULL && earlier(*at, k);) {
         struct call *x = *at;
         if (!same_slot(x, k)) {
@@ -301,12 +315,6 @@ static bool overtook(struct lane *lane, const struct call *k)
         give_up(lane, x, lost);
     }
     return false;
-}
-
-static bool starts(struct span s, const char *word)
-{
-    size_t n = strlen(word);
-    return s.len >= n && memcmp(s.p, word, n) == 0;
 }
 
 /* "MOVED slot host:port". NULL: it cannot be followed. */
@@ -328,7 +336,7 @@ static struct lane *moved_to(struct lane *lane, struct call *k, struct span word
 static struct lane *again(struct lane *lane, struct call *k, enum shard_result result,
                           struct span bytes)
 {
-    if (result == SHARD_REPLY) {
+    if (was_executed(k, result, bytes)) {
         return lane->first != NULL && overtook(lane, k) ? lane : NULL;
     }
     struct lane *to = NULL;

@@ -210,7 +210,7 @@ static enum session_result local(struct session *s, const struct admitted *a,
 
 /* ---- workers ---- */
 
-#define STALL_PART 20
+#define STALL_PART 100
 #define STALL_MS_MIN 50
 #define STALL_MS_MAX 1000
 
