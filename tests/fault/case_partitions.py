@@ -4,14 +4,14 @@ import time
 import cluster
 from load import History, report
 
-SHUT = 1.6  # seconds a partition lasts: several leases
+SHUT = 1.1  # seconds a partition lasts: several leases
 
 
 def apart(net, c):
     """The partitions, each a name and what makes it. `net.heal()` ends it."""
     one, two, three = (n.host for n in c.nodes)
     proxies = [p.host for p in c.proxies]
-    everybody = [one, two, three, *c.acceptor_hosts(), *proxies]
+    everybody = [one, two, three, *[w.host for w in c.witnesses], *proxies]
     others = [h for h in everybody if h is not three]
     return [
         ("one way, 1 to 2", lambda: net.cut_one_way(one, two)),
@@ -45,4 +45,4 @@ def partitions(net, args):
         h.conclude(3000)
 
 
-CASES = {"f5": partitions}
+CASES = {"f5_partitions": partitions}

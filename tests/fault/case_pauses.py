@@ -26,4 +26,4 @@ def short_stops(net, args):
         h.conclude(3000)
 
 
-CASES = {"f4": short_stops}
+CASES = {"f4_short_stops": short_stops}

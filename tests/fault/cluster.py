@@ -8,33 +8,38 @@ import tempfile
 import time
 
 from harness import REPORTS, Conn, Failed, check, say, wait_for
+from net import tool
 
-NODE_PORT, PEER_OFFSET, PROXY_PORT = 7000, 1000, 6379
+NODE_PORT, PEER_OFFSET, PROXY_PORT, ACCEPTOR_PORT = 7000, 1000, 6379, 9000
 
 
 class Process:
-    """halcyon-node or halcyon-proxy. `limits`: a shell's ulimit arguments for it."""
+    """A node, a proxy, or a witness (a node that is an acceptor only). disk: size of its file system; "": the common one."""
 
-    def __init__(self, cluster, kind, host, port, lines):
+    def __init__(self, cluster, kind, host, port, lines, disk=""):
         self.cluster, self.kind, self.host, self.port = cluster, kind, host, port
         self.name = host.name
         self.dir = os.path.join(cluster.dir, self.name)
         os.mkdir(self.dir)
+        if disk:
+            tool("mount", "-t", "tmpfs", "-o", "size=" + disk, "none", self.dir)
         self.conf = os.path.join(self.dir, kind + ".conf")
         with open(self.conf, "w", encoding="ascii") as f:
             f.write("\n".join([*lines, "bind " + host.address, "port %d" % port, "workers %d" % cluster.workers, "dir " + self.dir,
                                "logfile %s/log" % self.dir, "enable-debug-command yes", "protected-mode no", ""]))
         self.process = None
         self.stopped = False
-        self.limits = ""
+        self.drift = 0  # ppm by which its clocks are to run fast, from its next start on
 
     def start(self):
         check(not self.alive(), self.name, "runs already")
-        binary = os.path.join(self.cluster.build, "bin", "halcyon-" + self.kind)
-        limits = "ulimit %s && " % self.limits if self.limits else ""
+        command = [os.path.join(self.cluster.build, "bin", "halcyon-proxy" if self.kind == "proxy" else "halcyon-node")]
+        if self.kind != "proxy" and "HALCYON_MUTANT" in os.environ:
+            command[0] += "-mutant"
+        if self.drift:
+            command[:0] = ["env", "LD_PRELOAD=" + os.path.join(self.cluster.build, "bin", "drift.so"), "DRIFT_PPM=%d" % self.drift]
         with open(os.path.join(self.dir, "out"), "ab") as out:
-            self.process = subprocess.Popen([*self.host.enter, "bash", "-c", limits + 'exec "$@"', "bash", binary, self.conf],
-                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen([*self.host.enter, *command, self.conf], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self.stopped = False
 
     def alive(self):
@@ -64,9 +69,13 @@ class Process:
         self.process.send_signal(signal.SIGCONT)
         self.stopped = False
 
-    def conn(self, timeout=5.0):
+    def ports(self):
+        """Of a node: one for each worker, which serves its slots only. A proxy's port serves all."""
+        return range(self.port, self.port + (self.cluster.workers if self.kind == "node" else 1))
+
+    def conn(self, timeout=5.0, worker=0):
         """A connection of the driver's, which no fault between hosts cuts off."""
-        return Conn(self.port, timeout, self.host.address, self.cluster.net.driver)
+        return Conn(self.port + worker, timeout, self.host.address, self.cluster.net.driver)
 
     def command(self, *words, timeout=5.0):
         c = self.conn(timeout)
@@ -85,9 +94,14 @@ class Process:
         return dict(re.findall(r"^(\w+):(.*)\r$", self.command("INFO", section, timeout=1).decode(), re.M))
 
     def replica(self):
-        """What a node says of its replica: {"epoch":, "id":, "members":, "state":}."""
+        """What a node says of its replica: {"epoch":, "id":, "members": "id/id/..", "state":}."""
         text = self.info("hermes").get("hermes_replica", "")
         return dict(re.findall(r"(\w+)=(.*?)(?:,(?=\w+=)|$)", text))
+
+    def members(self):
+        """How many are in its view, learners not counted."""
+        ids = self.replica().get("members", "").split("/")
+        return sum(1 for i in ids if i and "learner" not in i)
 
     def serves(self):
         try:
@@ -96,55 +110,61 @@ class Process:
             return False
         return r.get("state") == "serving"
 
-    def log(self):
+    def _text(self, name):
         try:
-            with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as f:
+            with open(os.path.join(self.dir, name), encoding="utf-8", errors="replace") as f:
                 return f.read()
         except FileNotFoundError:
             return ""
 
-    def output(self):
-        with open(os.path.join(self.dir, "out"), encoding="utf-8", errors="replace") as f:
-            return f.read()
+    def log(self):
+        return self._text("log")
 
-    def target(self):
+    def output(self):
+        return self._text("out")
+
+    def targets(self):
         """For `record --ports`."""
-        return "%s:%d" % (self.host.address, self.port)
+        return ["%s:%d" % (self.host.address, port) for port in self.ports()]
 
 
 class Cluster:
-    """One shard or more, every node and proxy on its own host. relay: connections between nodes lead through relays."""
+    """One shard or more, every process on its own host. The acceptors are the first three nodes, or as many witnesses.
+    relay: connections of nodes to nodes and acceptors lead through relays. disk: size of each node's own file system."""
 
-    membership = "static"
-
-    def __init__(self, net, build, proxies=2, shards=1, replicas=3, workers=1, witnesses=0, relay=False, node_opts=(), proxy_opts=()):
+    def __init__(self, net, build, proxies=2, shards=1, replicas=3, workers=1, witnesses=0, relay=False, disk="", node_opts=()):
         self.net, self.build, self.workers = net, os.path.abspath(build), workers
-        self.dir = tempfile.mkdtemp(dir="/run")  # the driver's own: faultctl
+        self.dir = tempfile.mkdtemp()
         hosts = [[net.host("n%d%d" % (s, r)) for r in range(replicas)] for s in range(shards)]
         proxy_hosts = [net.host("p%d" % i) for i in range(proxies)]
-        self.lines = ["node-workers %d" % workers]
-        self.lines += ["shard shard-%d auto %s" % (s, " ".join("%s:%d" % (h.address, NODE_PORT) for h in of)) for s, of in enumerate(hosts)]
-        self.lines += self.membership_lines(hosts)
-        node_lines = [*self.lines, "peer-port-offset %d" % PEER_OFFSET, "membership " + self.membership]
-        self.shards = [[Process(self, "node", h, NODE_PORT, [*node_lines, "cluster-announce-ip " + h.address, *node_opts]) for h in of]
-                       for of in hosts]
+        witness_hosts = [net.host("w%d" % i) for i in range(witnesses)]
+        acceptors = witness_hosts or [h for of in hosts for h in of][:3]
+        common = ["node-workers %d" % workers, "membership builtin", "acceptors " + " ".join(
+            "%s:%d" % (h.address, ACCEPTOR_PORT) for h in acceptors)]
+        common += ["shard shard-%d auto %s" % (s, " ".join("%s:%d" % (h.address, NODE_PORT) for h in of)) for s, of in enumerate(hosts)]
+
+        def node(h):
+            lines = [*common, "cluster-announce-ip " + h.address, "peer-port-offset %d" % PEER_OFFSET, *node_opts]
+            if h in acceptors:
+                lines.append("acceptor %s:%d" % (h.address, ACCEPTOR_PORT))
+            if h in witness_hosts:
+                return Process(self, "witness", h, NODE_PORT, [*lines, "witness yes"])
+            return Process(self, "node", h, NODE_PORT, lines, disk)
+
+        def proxy(h):
+            return Process(self, "proxy", h, PROXY_PORT, [*common, "cluster-announce-ip " + h.address, "proxies " + " ".join(
+                "%s:%d" % (p.address, PROXY_PORT) for p in proxy_hosts)])
+
+        self.shards = [[node(h) for h in of] for of in hosts]
         self.nodes = [n for of in self.shards for n in of]
-        self.proxies = [Process(self, "proxy", h, PROXY_PORT, [*self.lines, *self.proxy_lines(proxy_hosts, h), *proxy_opts])
-                        for h in proxy_hosts]
-        self.everything = self.nodes + self.proxies
+        self.proxies = [proxy(h) for h in proxy_hosts]
+        self.witnesses = [node(h) for h in witness_hosts]
+        self.everything = self.witnesses + self.nodes + self.proxies
+        self.servers = self.nodes + self.proxies  # what clients may ask
         if relay:
+            first = NODE_PORT + PEER_OFFSET
             for n in self.nodes:
-                n.host.start_relay(self.build, "%d-%d" % (NODE_PORT + PEER_OFFSET, NODE_PORT + PEER_OFFSET + workers - 1))
-
-    def acceptor_hosts(self):
-        """Of acceptors that are no nodes."""
-        return []
-
-    def membership_lines(self, hosts):
-        return []
-
-    def proxy_lines(self, hosts, own):
-        return ["proxies " + " ".join("%s:%d" % (h.address, PROXY_PORT) for h in hosts), "cluster-announce-ip " + own.address]
+                n.host.start_relay(self.build, "{ %d-%d, %d }" % (first, first + workers - 1, ACCEPTOR_PORT))
 
     def start(self):
         for p in self.everything:

@@ -1,6 +1,8 @@
 """Clients of the cluster under test: recorded histories with an end that leaves nothing open, and probes that measure how long
 the cluster keeps somebody waiting."""
 import json
+import random
+import shutil
 import threading
 import time
 
@@ -23,7 +25,7 @@ class History(Recording):
     def __init__(self, cluster, processes, seconds, **options):
         self.cluster = cluster
         self.expected = []
-        super().__init__(cluster.build, [p.target() for p in processes], seconds, **options)
+        super().__init__(cluster.build, [t for p in processes for t in p.targets()], seconds, **options)
 
     def expect_writes(self, begin, end, count, what):
         """At least so many writes are to be acknowledged between two times; looked at in the end."""
@@ -46,7 +48,11 @@ class History(Recording):
         for begin, end, count, what in self.expected:
             check(self.writes(begin, end) >= count, what + ":", "only", self.writes(begin, end), "writes were acknowledged")
         self.read_finally()
-        figures = self.judge(least_ok)
+        try:
+            figures = self.judge(least_ok)
+        except Failed:
+            say("the history is kept:", shutil.copy(self.path, "/tmp"))
+            raise
         same_digests(self.cluster)
         self.remove()
         return figures
@@ -55,8 +61,8 @@ class History(Recording):
         """Appends a read of each key from each process to the history."""
         keys = sorted({o["key"] for o in self.operations()})
         with open(self.path, "a", encoding="ascii") as f:
-            for number, p in enumerate(self.cluster.everything):
-                c = p.conn(timeout=15)
+            for number, p in enumerate(self.cluster.servers):
+                c = Everywhere(p)
                 for seq, key in enumerate(keys):
                     call, answer, back = patient(c, p, "GET", key)
                     value = None if answer == b"$-1\r\n" else answer.split(b"\r\n", 1)[1][:-2].decode("latin-1")
@@ -64,6 +70,24 @@ class History(Recording):
                                         "call": call, "return": back}) + "\n")
                 c.close()
         self.lines = None
+
+
+class Everywhere:
+    """Connections to all workers of a process; a command is answered by the one whose slot it is."""
+
+    def __init__(self, process):
+        self.conns = [process.conn(15, worker) for worker in range(len(process.ports()))]
+
+    def command(self, *words):
+        for c in self.conns:
+            answer = c.command(*words)
+            if not answer.startswith(b"-MOVED "):
+                break
+        return answer
+
+    def close(self):
+        for c in self.conns:
+            c.close()
 
 
 def patient(c, p, *words):
@@ -88,8 +112,8 @@ def probe_liveness(cluster):
             _, answer, _ = patient(c, p, "SET", "alive:%s:%d" % (p.name, i), i)
             check(answer == b"+OK\r\n", p.name, "answered SET with", answer)
         c.close()
-    for p in cluster.everything if len(cluster.shards) == 1 else cluster.proxies:
-        c = p.conn(timeout=15)
+    for p in cluster.servers if len(cluster.shards) == 1 else cluster.proxies:
+        c = Everywhere(p)
         for i in range(20):
             _, answer, _ = patient(c, p, "GET", "alive:%s:%d" % (cluster.proxies[0].name, i))
             check(answer == b"$%d\r\n%d\r\n" % (len(str(i)), i), p.name, "does not see what was written:", answer)
@@ -98,12 +122,17 @@ def probe_liveness(cluster):
 
 def same_digests(cluster):
     for of in cluster.shards:
-        def digests(of=of):
-            return [n.command("DEBUG", "DIGEST") for n in of]
-        try:
-            wait_for(lambda d=digests: len(set(d())) == 1, 15, "replicas to be equal")
-        except Failed:
-            raise Failed("replicas differ: %s" % digests()) from None
+        for worker in range(cluster.workers):
+            wait_for(lambda of=of, w=worker: len({digest(n, w) for n in of}) == 1, 15,
+                     "replicas to be equal: worker %d of %s" % (worker, [n.name for n in of]))
+
+
+def digest(node, worker):
+    c = node.conn(15, worker)
+    answer = c.command("DEBUG", "DIGEST")
+    c.close()
+    check(answer.startswith(b"+"), node.name, "answered DEBUG DIGEST with", answer)
+    return answer
 
 
 def fill(cluster, prefix, count, value=None):
@@ -164,6 +193,35 @@ class Probe(threading.Thread):
     def longest_wait(self, begin, end):
         """ns, of one answer."""
         return max((back - call for call, back, e in self.notes if e is None and back >= begin and call <= end), default=0)
+
+
+class Flipper(threading.Thread):
+    """Makes keys hot and cold again at the proxies, every 100 ms one of them."""
+
+    FAMILIES = ("reg", "mix", "cnt", "app")  # as record names its keys
+
+    def __init__(self, cluster, keys, seed, prefix="h:"):
+        super().__init__(daemon=True)
+        self.cluster = cluster
+        self.keys = [prefix + self.FAMILIES[i % 4] + str(i) for i in range(keys)]
+        self.random = random.Random(seed)
+        self.done = {"PROMOTE": 0, "DEMOTE": 0, "refused": 0}
+        self.ending = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ending.wait(0.1):
+            word = self.random.choice(("PROMOTE", "PROMOTE", "DEMOTE"))
+            try:
+                answer = self.random.choice(self.cluster.proxies).command("HALCYON", word, self.random.choice(self.keys), timeout=1)
+            except OSError:
+                continue
+            self.done[word if answer == b"+OK\r\n" else "refused"] += 1
+
+    def end(self):
+        self.ending.set()
+        self.join(5)
+        report("keys made hot and cold:", self.done)
 
 
 def longest_gap(probes, begin, end):

@@ -4,6 +4,7 @@ All of it lives in namespaces that the driver has to itself (faultctl: network, 
 outside, and the kernel takes all of it away with the driver.
 """
 import subprocess
+import tempfile
 
 from harness import check
 
@@ -46,29 +47,38 @@ class Host:
         self.name, self.address, self.enter = name, address, enter
         tool(*enter, "nft", "-f", "-", text=RULES)
         self.relay = None
+        self.silenced = {"lost": set(), "refused": set()}
 
     def nft(self, text):
         tool(*self.enter, "nft", "-f", "-", text=text)
 
-    def _each(self, verb, kind, others):
-        addresses = ", ".join(o.address for o in others)
-        if addresses:
-            self.nft("%s element inet fault %s { %s }\n" % (verb, kind, addresses))
+    def _add(self, kind, others):
+        self.silenced[kind] |= {o.address for o in others}
+        if others:
+            self.nft("add element inet fault %s { %s }\n" % (kind, ", ".join(o.address for o in others)))
 
     def lose_from(self, *others):
         """What these send is lost, silently."""
-        self._each("add", "lost", others)
+        self._add("lost", others)
 
     def refuse_from(self, *others):
         """What these send is answered by a reset."""
-        self._each("add", "refused", others)
+        self._add("refused", others)
 
-    def hear(self):
-        """Everything arrives again."""
-        self.nft("flush set inet fault lost\nflush set inet fault refused\n")
+    def hear(self, *others):
+        """What these, or all, send arrives again."""
+        gone = {o.address for o in others}
+        commands = []
+        for kind, silenced in self.silenced.items():
+            back = silenced & gone if others else set(silenced)
+            if back:
+                commands.append("delete element inet fault %s { %s }\n" % (kind, ", ".join(sorted(back))))
+                silenced -= back
+        if commands:
+            self.nft("".join(commands))
 
     def start_relay(self, build, ports):
-        """From now on new connections to these ports of other hosts ("8000-8015") lead through a relay."""
+        """From now on new connections to these ports of other hosts ("{ 8000-8015, 9000 }") lead through a relay."""
         self.relay = Relay(build, self)
         self.nft(REDIRECT % (RELAY_MARK, PREFIX, ports, RELAY_PORT))
 
@@ -95,6 +105,7 @@ class Relay:
 class Net:
     def __init__(self):
         tool("mount", "-t", "tmpfs", "none", "/run")  # ip netns keeps names there; ours are nobody else's
+        tempfile.tempdir = "/run"  # which goes with the driver
         tool("ip", "link", "set", "lo", "up")
         tool("ip", "link", "add", "switch0", "type", "bridge")
         tool("ip", "link", "set", "switch0", "up")
@@ -148,6 +159,10 @@ class Net:
 
     def held(self):
         return sum(h.relay.held() for h in self.hosts.values() if h.relay)
+
+    def disturbed(self):
+        """Is there anybody whom anybody does not hear?"""
+        return any(any(h.silenced.values()) for h in [self.clients, *self.hosts.values()])
 
     def heal(self):
         for h in [self.clients, *self.hosts.values()]:

@@ -259,6 +259,11 @@ class Conn:
                 raw += self.reply()
         return raw
 
+    def expect(self, replies):
+        """The next replies are these bytes."""
+        got = self._exact(len(replies))
+        check(got == replies, "instead of", replies[:60], "came", got[:200])
+
     def command(self, *args):
         self.send(encode(*args))
         return self.reply()
