@@ -161,12 +161,11 @@ static void step_begin(struct hot_worker *hw, uint64_t *now_ns)
 
 static void step_end(struct hot_worker *hw)
 {
-    release(hw);
     hw->stepping = false;
     loop_defer(hw->pw->w->loop, &hw->retime);
 }
 
-enum err hot_galene(struct hot_worker *hw, struct galene_in *in)
+static enum err step(struct hot_worker *hw, struct galene_in *in)
 {
     in->now_ns = clk_boot_ns();
     in->wall_ms = clk_wall_ms();
@@ -195,6 +194,17 @@ enum err hot_galene(struct hot_worker *hw, struct galene_in *in)
     return e;
 }
 
+enum err hot_galene(struct hot_worker *hw, struct galene_in *in)
+{
+    struct galene_in lease = {.kind = GALENE_IN_LEASE};
+    if (in->kind != GALENE_IN_LEASE && hot_member_news(hw, &lease.u.lease)) {
+        (void)step(hw, &lease); /* nothing is freed: `in` refers to what is new */
+    }
+    enum err e = step(hw, in);
+    release(hw);
+    return e;
+}
+
 enum err hot_hotset(struct hot_worker *hw, struct hotset_in *in)
 {
     in->now_ns = clk_boot_ns();
@@ -213,6 +223,7 @@ enum err hot_hotset(struct hot_worker *hw, struct hotset_in *in)
         }
     }
     step_end(hw);
+    release(hw);
     return e;
 }
 
@@ -346,6 +357,9 @@ enum err hot_worker_start(struct proxy_worker *pw, struct errmsg *why)
     }
     hot_backend_start(hw);
     pw->hot = hw;
+    if (hw->index == 0) {
+        hot_member_start(pw);
+    }
     atomic_store_explicit(&process.workers[hw->index], hw, memory_order_release);
     return OK;
 }

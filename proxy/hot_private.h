@@ -96,6 +96,7 @@ struct hot_worker {
     struct proxy_worker *pw;
     unsigned index;
     bool stopping;
+    uint32_t lease_mark; /* hot_member.c */
     /* what readers of this worker go by */
     bool clocks_read; /* in this batch */
     bool may_read;
@@ -215,7 +216,19 @@ bool hot_may_read(uint64_t now_ns);
 /* A new view (worker 0's thread; others hand it there), and a lease (any). */
 void hot_install(const struct hot_group *g);
 void hot_lease(uint64_t epoch, uint64_t until_ns);
+void hot_install_here(const struct hot_group *g); /* in worker 0 */
+/* The incarnation is over: the cores end what is open and go; then hot_member_retired. False: there
+ * was none. Worker 0. */
+bool hot_retire(void);
 void hot_views_stop(void);   /* worker 0, when its loop has ended */
 void hot_views_finish(void); /* after all workers */
+
+/* ---- hot_member.c: `membership builtin` ---- */
+void hot_member_start(struct proxy_worker *pw); /* worker 0, before the loops run */
+/* The lease of the service. False: there is none, leases are injected. */
+bool hot_member_lease(struct lease *lease);
+/* The same, if it has changed since this worker asked last. */
+bool hot_member_news(struct hot_worker *hw, struct lease *lease);
+void hot_member_retired(void);
 
 #endif

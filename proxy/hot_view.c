@@ -42,8 +42,12 @@ static struct {
 bool hot_may_read(uint64_t now_ns)
 {
     uint64_t serving = atomic_load_explicit(&state.serving, memory_order_acquire);
+    struct lease lease;
     if (serving == 0) {
         return false;
+    }
+    if (hot_member_lease(&lease)) {
+        return lease.epoch == serving && now_ns < lease.until_ns;
     }
     uint32_t seq = atomic_load_explicit(&state.lease_seq, memory_order_acquire);
     uint64_t epoch = atomic_load_explicit(&state.lease_epoch, memory_order_acquire);
@@ -122,8 +126,11 @@ static void install_one(struct worker *w, void *arg)
         hot_cores_stop(hw);
         hot_peers_close(hw);
         struct errmsg why = {{0}};
-        if (hot_peers_open(hw, g->self, &why) != OK) {
-            log_warning("No hot keys are kept by worker %u: %s", hw->index, why.text);
+        if (g->self != 0 && hot_peers_open(hw, g->self, &why) != OK) {
+            log_warning("%s: without its peers this proxy is in their way, so it ends", why.text);
+            server_stop(w->server, 1);
+        }
+        if (hw->transport == NULL) {
             return;
         }
         hot_cores_start(hw, g->self);
@@ -149,9 +156,13 @@ static void all_installed(struct worker *from, void *arg)
     state.epoch = g->view.epoch;
     state.self = g->self;
     atomic_store_explicit(&state.serving, in ? g->view.epoch : 0, memory_order_release);
-    log_notice("View %llu of the proxies: %u members, this is %u%s",
-               (unsigned long long)g->view.epoch, g->view.members, g->self,
-               in ? "" : ", which is not in it");
+    if (g->self != 0) {
+        log_notice("View %llu of the proxies: %u members, this is %u%s",
+                   (unsigned long long)g->view.epoch, g->view.members, g->self,
+                   in ? "" : ", which is not in it");
+    } else {
+        hot_member_retired();
+    }
     end(g);
 }
 
@@ -216,6 +227,28 @@ static void begin(struct hot_group *g)
         state.poll = loop_timer_new(hw->pw->w->loop, on_poll, hw->pw->w);
     }
     on_poll(hw->pw->w);
+}
+
+bool hot_retire(void)
+{
+    if (state.self == 0 && state.now == NULL) { /* there was none */
+        return false;
+    }
+    struct hot_group *g = mem_zalloc(sizeof *g);
+    /* a view that only the cores see: without themselves */
+    uint64_t epoch = state.now != NULL ? state.now->view.epoch : state.epoch;
+    uint32_t self = state.now != NULL ? state.now->self : state.self;
+    g->view = (struct view){.epoch = epoch + 1, .members = 1};
+    g->view.ids[0] = self == 1 ? 2 : 1;
+    begin(g);
+    return true;
+}
+
+void hot_install_here(const struct hot_group *g)
+{
+    struct hot_group *copy = mem_alloc(sizeof *copy);
+    *copy = *g;
+    begin(copy);
 }
 
 static void begin_posted(void *arg)

@@ -393,6 +393,92 @@ def test_stopped(cluster, build, members):
     rec.remove()
 
 
+# ---- under the membership service ----
+
+class Reader(threading.Thread):
+    """Reads a hot key in a tight loop; remembers the longest wait for an answer, and how often it was not the value."""
+
+    def __init__(self, port, key, value):
+        super().__init__(daemon=True)
+        self.conn = Conn(port, timeout=10)
+        self.key, self.expected = key, b"$%d\r\n%s\r\n" % (len(value), value.encode())
+        self.ending = threading.Event()
+        self.longest, self.wrong, self.count = 0.0, [], 0
+
+    def run(self):
+        last = time.monotonic()
+        while not self.ending.is_set():
+            answer = self.conn.command("GET", self.key)
+            now = time.monotonic()
+            self.longest = max(self.longest, now - last)
+            last = now
+            self.count += 1
+            if answer != self.expected:
+                self.wrong.append(answer)
+            time.sleep(0.001)
+
+    def end(self):
+        self.ending.set()
+        self.join(15)
+
+
+def incarnation(port):
+    return int(re.search(r"id=(\d+),", state(port)).group(1))
+
+
+def in_group(ports, others=()):
+    """Every proxy on these ports serves in one view of exactly these (and others)."""
+    def same():
+        states = [state(p) for p in ports]
+        if not all("state=serving" in s for s in states):
+            return False
+        members = {re.search(r"members=([\d/]+)", s).group(1) for s in states}
+        return len(members) == 1 and len(members.pop().split("/")) == len(ports) + len(others)
+    wait_for(same, 15, "the proxies on ports %s are a group" % (ports,))
+
+
+def test_service(build, seconds):
+    say("  with the membership service: a proxy killed, the coordinator stopped, a replica killed, under load")
+    with Cluster(build, proxies=3, shards=2, replicas=3, workers=1, proxy_opts=["hot-cool 1"]) as cluster:
+        ports = cluster.ports()
+        in_group(ports)
+        check(Conn(ports[0]).command("SET", "steady", "value") == b"+OK\r\n", "SET")
+        hot(cluster, "steady")
+        coordinator = next(i for i, p in enumerate(ports) if "coordinator" in state(p))
+        dead, steady = [i for i in range(3) if i != coordinator]
+        reader = Reader(ports[steady], "steady", "value")
+        rec, churn = record(cluster, build, seconds, "svc", timeout_ms=4000)
+        churn.start()
+        reader.start()
+        time.sleep(1.5)
+        cluster.kill("proxy-%d" % dead)
+        in_group([p for i, p in enumerate(ports) if i != dead])
+        time.sleep(1)
+        cluster.start("proxy-%d" % dead)
+        wait_for(lambda: Conn(ports[dead]).command("PING") == b"+PONG\r\n", 20, "the proxy is back")
+        in_group(ports)
+        before = incarnation(ports[coordinator])
+        cluster.kill("proxy-%d" % coordinator, signal.SIGSTOP)
+        in_group([p for i, p in enumerate(ports) if i != coordinator])
+        time.sleep(0.5)
+        cluster.kill("proxy-%d" % coordinator, signal.SIGCONT)
+        in_group(ports)
+        check(incarnation(ports[coordinator]) > before, "a new incarnation")
+        cluster.kill("node-0-1")
+        cluster.kill("node-1-2")
+        time.sleep(1.5)
+        reader.end()
+        cluster.start("node-0-1")
+        cluster.start("node-1-2")
+        rec.judge(200 * seconds)
+        churn.end()
+        check(not reader.wrong and reader.count > 500, "the steady key was answered", reader.wrong[:3], reader.count)
+        say("    longest wait of a reader of a hot key at a proxy that went on: %.0f ms, %d reads" % (reader.longest * 1000, reader.count))
+        check(reader.longest < 1.5, "a hot read waited", reader.longest)
+        wait_for(lambda: all(hits_grow(p) for p in ports), 20, "every proxy answers from its cache")
+        rec.remove()
+
+
 def main():
     args = arguments(seconds=6, workers=2, rounds=1)
     with Cluster(args.build, proxies=3, shards=2, replicas=3, workers=args.workers, proxy_opts=OPTIONS) as cluster:
@@ -413,6 +499,7 @@ def main():
             test_stopped(cluster, args.build, members)
             test_killed(cluster, args.build, members, 0, "the hot-set coordinator")
         members.end()
+    test_service(args.build, 14)
 
 
 if __name__ == "__main__":
