@@ -208,6 +208,11 @@ void loop_stop(struct loop *l)
     wake(l);
 }
 
+struct event_base *loop_event_base(struct loop *l)
+{
+    return l->base;
+}
+
 uint64_t loop_longest_turn_ns(struct loop *l)
 {
     uint64_t ns = l->longest_turn_ns;

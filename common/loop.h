@@ -58,6 +58,11 @@ void loop_signal(struct loop *l, int signo, void (*fn)(int signo, void *arg), vo
  * starts as NULL. destroy(value) runs in loop_free. */
 void **loop_local(struct loop *l, void (*destroy)(void *));
 
+/* For libevent's HTTP client on this loop. Its callbacks are no part of what loop_longest_turn_ns
+ * measures. */
+struct event_base;
+struct event_base *loop_event_base(struct loop *l);
+
 /* Length of the longest turn since the last call, ns (stall guard L8). */
 uint64_t loop_longest_turn_ns(struct loop *l);
 /* Likewise since the last loop_reset_peak (INFO, CONFIG RESETSTAT). */

@@ -2,8 +2,8 @@
  * proxies' group itself. */
 #include <string.h>
 
-#include "backends/member/builtin.h"
 #include "backends/member/membership.h"
+#include "backends/member/provider.h"
 #include "backends/member/routes.h"
 #include "common/clustermap.h"
 #include "common/log.h"
@@ -70,7 +70,7 @@ enum err follow_prepare(struct server *sv, struct proxy *proxy, struct errmsg *w
         e = make_join(set, &o.join, why);
     }
     if (e == OK) {
-        builtin_first_map(&set->member, genesis, first);
+        provider_first_map(&set->member, genesis, first);
         proxy->map = routes_make(first, 0);
         proxy->membership = membership_new(&o, (unsigned)set->server.workers);
         log_notice("Cluster map version %llu: %u shards, nodes have %u workers",

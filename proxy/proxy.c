@@ -246,7 +246,7 @@ static enum err prepare(struct server *sv, struct errmsg *why)
     finder_prepare();
     const struct proxy_settings *set = cfg_settings(server_cfg(sv));
     server_set_data(sv, &process);
-    if (set->member.membership == MEMBERSHIP_BUILTIN) {
+    if (membership_is_service(&set->member)) {
         enum err e = follow_prepare(sv, &process, why);
         return e == OK ? hot_prepare(sv, why) : e;
     }

@@ -16,11 +16,6 @@ struct member_provider *builtin_new(struct loop *l, const struct member_settings
                                     const struct member_map *genesis,
                                     const struct member_events *events, void *arg);
 
-/* Follows the map, without joining, until a shard has a member, and gives that map: for who cannot
- * do anything before. Says in the log what it waits for. Blocks; before any worker exists. */
-void builtin_first_map(const struct member_settings *set, const struct member_map *genesis,
-                       struct member_map *out);
-
 #define STATUS_MAX (16u + 8u * MAP_NODES_MAX)
 size_t status_encode(const struct acceptor_status *s, uint8_t bytes[STATUS_MAX]);
 enum err status_decode(struct span bytes, struct acceptor_status *out) must_use;

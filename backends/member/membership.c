@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "backends/member/builtin.h"
+#include "backends/member/provider.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -41,7 +41,8 @@ struct membership {
     struct server *server;
     struct member_map genesis;
     struct member_join join;
-    struct member_provider *provider;
+    struct member_provider *provider; /* worker 0's */
+    const char *provider_name;
     struct membership_pair pair;
     unsigned workers;
     /* worker 0's */
@@ -438,7 +439,7 @@ void membership_info(const struct membership *m, struct info_out *o)
     }
     struct membership_facts f;
     membership_facts(m, &f);
-    info_field(o, "membership_provider", "builtin");
+    info_field(o, "membership_provider", "%s", m->provider_name);
     info_field(o, "membership_state", "%s", f.state);
     info_field(o, "membership_waits_because", "%s", f.waits);
     info_field(o, "membership_incarnation", "%u", f.id);
@@ -497,6 +498,7 @@ struct membership *membership_new(const struct membership_start_options *o, unsi
     m->genesis = *o->genesis;
     m->join = o->join;
     m->workers = workers;
+    m->provider_name = o->set->membership == MEMBERSHIP_ETCD ? "etcd" : "builtin";
     m->group = MAP_NO_GROUP;
     m->waits = MEMBER_PENDING;
     m->publish_task.fn = on_publish;
@@ -516,7 +518,7 @@ void membership_run(struct membership *m, struct worker *w0, const struct member
     }
     m->report_timer = loop_timer_new(m->loop, on_report, m);
     m->leave_timer = loop_timer_new(m->loop, on_leave_timer, m);
-    m->provider = builtin_new(m->loop, set, &m->genesis, &events, m);
+    m->provider = provider_new(m->loop, set, &m->genesis, &events, m);
     m->provider->ops->join(m->provider, &m->join);
     start_metrics(m);
     loop_timer_start(m->report_timer, 1);

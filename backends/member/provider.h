@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backends/member/settings.h"
 #include "coherence/map.h"
 #include "coherence/member.h"
 #include "coherence/view.h"
@@ -12,7 +13,7 @@
 #include "common/loop.h"
 
 /* Where a process' place in the cluster comes from: one interface, several implementations
- * (builtin.c: acceptors of our own).
+ * (builtin.c: acceptors of our own; etcd.c).
  *
  * A provider follows the cluster map, has its process let in, and keeps its lease by itself: it
  * renews from the loop that serves (RELIABILITY R1), counts from the sending of what was granted
@@ -92,5 +93,16 @@ struct member_provider_ops {
 struct member_provider { /* first member of each implementation */
     const struct member_provider_ops *ops;
 };
+
+/* The one that `membership` names (builtin or etcd); follows the map from then on. set, genesis:
+ * read during the call only. events, arg: borrowed for its life. */
+struct member_provider *provider_new(struct loop *l, const struct member_settings *set,
+                                     const struct member_map *genesis,
+                                     const struct member_events *events, void *arg);
+
+/* Follows the map, without joining, until a shard has a member, and gives that map: for who cannot
+ * do anything before. Says in the log what it waits for. Blocks; before any worker exists. */
+void provider_first_map(const struct member_settings *set, const struct member_map *genesis,
+                        struct member_map *out);
 
 #endif

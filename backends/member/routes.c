@@ -10,6 +10,15 @@
 static enum err set_acceptors(const struct member_settings *set, struct member_map *out,
                               struct errmsg *why)
 {
+    if (set->membership == MEMBERSHIP_ETCD) { /* the set of acceptors is etcd's affair */
+        if (set->etcd_endpoints.n == 0) {
+            return errmsg_set(why, ERR_CONFIG, "membership etcd needs `etcd-endpoints`");
+        }
+        out->acceptor_count = 1;
+        out->acceptors[0].port = 2379;
+        (void)map_text_set(out->acceptors[0].host, "etcd", 4);
+        return OK;
+    }
     if (set->acceptors.n == 0) {
         return errmsg_set(why, ERR_CONFIG, "membership builtin needs `acceptors`");
     }

@@ -11,7 +11,8 @@
 enum membership_kind {
     MEMBERSHIP_STATIC,   /* what the `shard` lines say, for good */
     MEMBERSHIP_INJECTED, /* by command: HALCYON VIEW, HALCYON LEASE */
-    MEMBERSHIP_BUILTIN   /* acceptors of our own */
+    MEMBERSHIP_BUILTIN,  /* acceptors of our own */
+    MEMBERSHIP_ETCD      /* etcd */
 };
 
 struct member_settings {
@@ -19,7 +20,15 @@ struct member_settings {
     char *cluster_name;
     struct cfg_strings acceptors;
     int64_t lease_ms;
+    struct cfg_strings etcd_endpoints;
+    int64_t etcd_lease_ms;
 };
+
+/* Is there a service that decides on maps? */
+static inline bool membership_is_service(const struct member_settings *set)
+{
+    return set->membership == MEMBERSHIP_BUILTIN || set->membership == MEMBERSHIP_ETCD;
+}
 
 extern const struct cfg_option member_options[];
 extern const size_t member_option_count;

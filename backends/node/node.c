@@ -52,7 +52,7 @@ static enum err prepare(struct server *sv, struct errmsg *why)
         seed = digest_span(span_str(set->hash_seed), 0);
     }
     dict_set_seed(seed); /* of big collections, for all workers: before they start */
-    if (set->member.membership == MEMBERSHIP_BUILTIN) {
+    if (membership_is_service(&set->member)) {
         return node_member_prepare(sv, node, why);
     }
     if (set->witness || set->acceptor[0] != '\0') {
@@ -145,9 +145,8 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
     node_cron_start(nw);
     bool replicated = nw->map != NULL && nw->map->shards[nw->shard].node_count > 1;
     const struct node_settings *set = w->settings;
-    int membership = set->member.membership;
-    if (replicated || membership == MEMBERSHIP_BUILTIN ||
-        (nw->map != NULL && membership == MEMBERSHIP_INJECTED)) {
+    if (replicated || membership_is_service(&set->member) ||
+        (nw->map != NULL && set->member.membership == MEMBERSHIP_INJECTED)) {
         enum err e = replica_start(nw, why);
         if (e != OK) {
             return e;

@@ -86,6 +86,11 @@ static enum err make_join(const struct node_settings *set, const struct node *no
 static enum err start_acceptor(const struct node_settings *set, struct node *node,
                                const struct member_map *genesis, struct errmsg *why)
 {
+    if (set->member.membership == MEMBERSHIP_ETCD) {
+        return set->acceptor[0] != '\0' || set->witness
+                   ? errmsg_set(why, ERR_CONFIG, "acceptors are a part of membership builtin")
+                   : OK;
+    }
     if (set->acceptor[0] == '\0') {
         return set->witness ? errmsg_set(why, ERR_CONFIG,
                                          "a witness needs `acceptor`: which of "

@@ -492,4 +492,5 @@ def main():
     test_refused(build)
 
 
-run(main)
+if __name__ == "__main__":  # test_etcd.py takes the cases from here
+    run(main)
