@@ -16,6 +16,15 @@
  * a majority of acceptors would vote for it now, so that one bad link to one acceptor costs
  * nothing.
  *
+ * An acceptor that starts without a kept state is either new or has lost its disk, and then may
+ * have voted: it keeps out of everything until it knows better. It is new if no acceptor has
+ * promised anything and nobody that speaks to it knows of a map; so the very first map needs all
+ * acceptors (proposer.c waits for them). Otherwise the ballot it has forgotten was promised by a
+ * majority before, and all of these knew the version before the one that was voted on. It hears one
+ * of them among count - majority + 1 others, and waits until that vote is over: it is told of a
+ * version after the largest that it has heard of. So the loss of a minority of disks costs nothing
+ * but time.
+ *
  * Sources: Lamport, Paxos made simple, 2001; RELIABILITY 5.2. */
 #include "coherence/acceptor_int.h"
 
@@ -61,10 +70,12 @@ struct acceptor *acceptor_init(void *memory, const struct member_params *p,
         a->accepted_at = now_ns;
     } else {
         a->st.base = *genesis;
+        a->forgot = !MUTANT(R5_VOTE_WITHOUT_MEMORY);
     }
     for (unsigned i = 0; i < a->st.base.node_count; i++) {
         a->info[i].heard = now_ns;
     }
+    a->life = now_ns != 0 ? now_ns : 1;
     a->next_status = now_ns;
     return a;
 }
@@ -115,7 +126,8 @@ struct member_msg *acceptor_answer(struct acceptor *a, enum member_msg_kind kind
 
 void acceptor_persist(struct acceptor *a)
 {
-    if (!a->dirty || a->persisting || MUTANT(R4_NOT_ON_DISK)) {
+    bool keep = !a->forgot || a->remembering;
+    if (!a->dirty || a->persisting || !keep || MUTANT(R4_NOT_ON_DISK)) {
         return;
     }
     out_next(a, ACCEPTOR_OUT_PERSIST)->u.state = &a->st;
@@ -141,11 +153,53 @@ bool acceptor_gone(const struct acceptor *a, unsigned i)
                            a->now - n->heard >= acceptor_promise_ns(a));
 }
 
+/* ---- memory ---- */
+
+void acceptor_saw_version(struct acceptor *a, uint64_t version)
+{
+    if (a->forgot && a->abstain_below == 0 && version > a->seen_version) {
+        a->seen_version = version;
+    }
+}
+
+static unsigned heard_count(const struct acceptor *a)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < a->count; i++) {
+        count += a->heard >> i & 1;
+    }
+    return count;
+}
+
+/* Is it certain now that no forgotten vote can matter? That has to be on disk, too, before it takes
+ * part: else it might have to ask again when others have begun. */
+static void try_to_remember(struct acceptor *a)
+{
+    if (!a->forgot || a->now < a->votes_out_from || (a->stopped && a->now < a->retry_at)) {
+        return;
+    }
+    bool is_new = a->seen_version == 0 && !a->seen_votes && heard_count(a) + 1 == a->count;
+    if (!is_new && a->abstain_below == 0 && heard_count(a) >= a->count - acceptor_majority(a) + 1) {
+        a->abstain_below = a->seen_version + 1;
+    }
+    if (is_new || (a->abstain_below != 0 && a->st.base.version >= a->abstain_below)) {
+        a->remembering = true;
+        a->dirty = true;
+        acceptor_persist(a);
+    }
+}
+
 /* ---- between acceptors ---- */
 
-static void fill_status(struct acceptor *a, struct member_msg *m)
+void acceptor_send_status_to(struct acceptor *a, unsigned to)
 {
+    struct member_msg *m = acceptor_send(a, MEMBER_MSG_STATUS, to);
+    m->nonce = a->life;
+    m->epoch = a->peers[to].life;
     m->version = a->st.base.version;
+    m->accepted = a->st.promised;
+    m->token = a->forgot ? a->abstain_below : 0;
+    m->flags = a->forgot ? MEMBER_FLAG_FORGOT : 0;
     for (unsigned i = 0; i < a->st.base.node_count; i++) {
         if (acceptor_gone(a, i)) {
             m->gone[i / 64] |= UINT64_C(1) << (i % 64);
@@ -157,7 +211,7 @@ void acceptor_send_status(struct acceptor *a)
 {
     for (unsigned i = 0; i < a->count; i++) {
         if (i != a->index) {
-            fill_status(a, acceptor_send(a, MEMBER_MSG_STATUS, i));
+            acceptor_send_status_to(a, i);
         }
     }
 }
@@ -168,12 +222,20 @@ static void on_status(struct acceptor *a, const struct member_msg *m)
     p->heard = true;
     p->at = a->now;
     p->version = m->version;
+    p->waits_for = m->token;
     memcpy(p->gone, m->gone, sizeof p->gone);
+    p->life = m->nonce;
+    p->forgot = (m->flags & MEMBER_FLAG_FORGOT) != 0;
+    acceptor_saw_version(a, m->version);
+    if (m->epoch == a->life) {
+        a->heard |= UINT32_C(1) << m->sender;
+        a->seen_votes = a->seen_votes || m->accepted != 0;
+    }
     if (m->version < a->st.base.version) {
         acceptor_send(a, MEMBER_MSG_MAP, m->sender);
         acceptor_mark(a, MEMBER_MARK_TOLD_NEWER_MAP, m->version, m->sender);
     } else if (m->version > a->st.base.version) { /* it will send the map when it hears this */
-        fill_status(a, acceptor_send(a, MEMBER_MSG_STATUS, m->sender));
+        acceptor_send_status_to(a, m->sender);
     }
     a->look = true;
 }
@@ -274,8 +336,14 @@ static void on_persisted(struct acceptor *a, bool ok)
             acceptor_mark(a, MEMBER_MARK_PERSIST_RECOVERED, a->st.base.version, 0);
         }
         a->stopped = false;
+        if (a->forgot) {
+            a->forgot = false;
+            acceptor_mark(a, a->abstain_below == 0 ? MEMBER_MARK_NEW : MEMBER_MARK_VOTES_AGAIN,
+                          a->st.base.version, a->index);
+        }
         return;
     }
+    a->remembering = false;
     acceptor_mark(a, MEMBER_MARK_PERSIST_FAILED, a->st.base.version, 0);
     a->stopped = true;
     a->retry_at = a->now + DISK_RETRY_TIMES * a->params.renew_ns;
@@ -298,6 +366,7 @@ void acceptor_step(struct acceptor *a, const struct acceptor_in *in, struct acce
     case ACCEPTOR_IN_TIMER:
         watch_silence(a);
         proposer_timer(a);
+        try_to_remember(a);
         if (a->stopped && a->now >= a->retry_at) { /* R5: is there room again? Behind the sends */
             acceptor_persist(a);
         }
@@ -306,14 +375,16 @@ void acceptor_step(struct acceptor *a, const struct acceptor_in *in, struct acce
         on_persisted(a, in->u.ok);
         break;
     }
-    proposer_consider(a);
+    if (!a->forgot) {
+        proposer_consider(a);
+    }
     a->out = NULL;
 }
 
 uint64_t acceptor_next_deadline(const struct acceptor *a)
 {
     uint64_t at = a->next_status;
-    uint64_t ballot = proposer_deadline(a);
+    uint64_t ballot = a->forgot ? UINT64_MAX : proposer_deadline(a);
     at = ballot < at ? ballot : at;
     for (unsigned i = 0; i < a->st.base.node_count; i++) { /* goes silent */
         const struct node_info *n = &a->info[i];
@@ -337,7 +408,7 @@ const struct member_map *acceptor_map(const struct acceptor *a)
 
 bool acceptor_votes(const struct acceptor *a)
 {
-    return !a->stopped;
+    return !a->stopped && !a->forgot;
 }
 
 uint64_t acceptor_silence(const struct acceptor *a, unsigned position)

@@ -40,7 +40,10 @@ struct order { /* an operator's, repeated by the holder until it is done */
 
 struct peer_status { /* of another acceptor */
     bool heard;
+    bool forgot;
+    uint64_t life; /* another one: it has restarted */
     uint64_t at, version;
+    uint64_t waits_for; /* a version, before it votes again */
     uint64_t gone[MEMBER_GONE_WORDS];
 };
 
@@ -51,6 +54,8 @@ struct proposer {
     uint64_t ballot, version; /* of the instance */
     uint64_t best;            /* largest ballot of a value told with a promise; 0: none */
     uint32_t answered;        /* acceptors that promised, then that accepted */
+    uint32_t holding;         /* of those that promised: who had accepted something */
+    uint64_t patient_until;   /* for more promises than a majority */
     bool bar;                 /* who is left out is to be granted nothing more */
     uint64_t deadline, resend_at;
     uint64_t max_ballot; /* seen anywhere */
@@ -71,6 +76,15 @@ struct acceptor {
     bool persisting; /* PERSIST is in the outbox: how it went comes next */
     bool stopped;    /* R5: the last attempt to keep st failed */
     uint64_t retry_at;
+    /* It may have voted before and does not know it (started without kept state): until that can
+     * not matter any more it does not vote, propose or grant */
+    bool forgot;
+    bool remembering;       /* it will, when that is on disk */
+    uint64_t life;          /* names this start; answers to it are no messages from before */
+    uint32_t heard;         /* acceptors that know of this life */
+    bool seen_votes;        /* somebody has promised a ballot */
+    uint64_t seen_version;  /* the largest that anybody named, until `heard` are enough */
+    uint64_t abstain_below; /* version of the base from which it votes again; 0: not known yet */
     struct node_info info[MAP_NODES_MAX];
     struct joiner joiners[JOINERS_MAX];
     struct order orders[ORDERS_MAX];
@@ -97,6 +111,8 @@ unsigned acceptor_majority(const struct acceptor *a);
 /* Nothing heard of nodes[i] for so long that every promise has run out; or released. */
 bool acceptor_gone(const struct acceptor *a, unsigned i);
 void acceptor_send_status(struct acceptor *a);
+void acceptor_send_status_to(struct acceptor *a, unsigned to);
+void acceptor_saw_version(struct acceptor *a, uint64_t version);
 
 /* ---- acceptor_lease.c: what holders ask for (R2) ---- */
 void acceptor_on_renew(struct acceptor *a, const struct member_msg *m);

@@ -27,6 +27,7 @@ bool acceptor_learner_ready(const struct acceptor *a, unsigned i)
 /* A newer map for who does not know it. */
 static void tell(struct acceptor *a, uint64_t version)
 {
+    acceptor_saw_version(a, version);
     if (version < a->st.base.version) {
         acceptor_mark(a, MEMBER_MARK_TOLD_NEWER_MAP, version, MEMBER_NO_ACCEPTOR);
         acceptor_answer(a, MEMBER_MSG_MAP);
@@ -65,6 +66,10 @@ void acceptor_on_renew(struct acceptor *a, const struct member_msg *m)
     } else {
         note_renewal(a, i, m);
         const struct node_info *n = &a->info[i];
+        if (a->forgot) { /* R2: it may have voted this one out */
+            acceptor_mark(a, MEMBER_MARK_ABSTAINED, a->st.base.version, m->id);
+            return;
+        }
         if (n->released) {
             acceptor_mark(a, MEMBER_MARK_GRANT_REFUSED_RELEASED, a->st.base.version, m->id);
             return;

@@ -8,6 +8,10 @@
 /* Is this vote about the version after our base? If not, who is behind is told. */
 static bool right_version(struct acceptor *a, const struct member_msg *m, uint64_t version)
 {
+    if (a->forgot) {
+        acceptor_mark(a, MEMBER_MARK_ABSTAINED, version, 0);
+        return false;
+    }
     if (version <= a->st.base.version) {
         acceptor_mark(a, MEMBER_MARK_VOTE_OLD_VERSION, version, m->sender);
         acceptor_send(a, MEMBER_MSG_MAP, m->sender);
@@ -15,7 +19,7 @@ static bool right_version(struct acceptor *a, const struct member_msg *m, uint64
     }
     if (version > a->st.base.version + 1) {
         acceptor_mark(a, MEMBER_MARK_VOTE_BEHIND, version, m->sender);
-        acceptor_send(a, MEMBER_MSG_STATUS, m->sender)->version = a->st.base.version;
+        acceptor_send_status_to(a, m->sender);
         return false;
     }
     return true;

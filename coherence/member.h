@@ -50,8 +50,8 @@ struct member_params {
     X(GRANT_REFUSED_RELEASED) X(RELEASED) X(WENT_SILENT) X(TOLD_NEWER_MAP)                         \
     /* acceptor: votes */                                                                          \
     X(PROMISED) X(ACCEPTED) X(REFUSED_BALLOT) X(REFUSED_LEASE) X(REFUSED_RESTARTED)                \
-    X(VOTE_OLD_VERSION) X(VOTE_BEHIND) X(LEARNED) X(LEARNED_OTHER)                 \
-    X(PERSIST_FAILED) X(PERSIST_RECOVERED)                                                         \
+    X(VOTE_OLD_VERSION) X(VOTE_BEHIND) X(LEARNED) X(LEARNED_OTHER) X(ABSTAINED) X(NEW)             \
+    X(VOTES_AGAIN) X(PERSIST_FAILED) X(PERSIST_RECOVERED)                                          \
     /* proposer */                                                                                 \
     X(BALLOT_STARTED) X(BALLOT_LOST) X(BALLOT_TIMEOUT) X(VALUE_RECOVERED) X(DECIDED) X(NO_NEED)    \
     X(LEFT_OUT_SILENT) X(LEFT_OUT_RELEASED) X(LEFT_OUT_SAME_ADDRESS) X(LEFT_OUT_ORDERED)           \
@@ -60,8 +60,7 @@ struct member_params {
     /* holder */                                                                                   \
     X(JOINED) X(LEASE_GAINED) X(LEASE_EXTENDED) X(LEASE_KEPT_OVER_VIEW) X(LEASE_ENDED)             \
     X(GRANT_LATE) X(GRANT_MINORITY) X(STALLED) X(VIEW_LEARNED) X(MAP_LEARNED) X(MAP_OLD)           \
-    X(EXPELLED) X(LEFT) X(CHANGE_ANSWERED)                                                         \
-    X(IMPOSSIBLE)
+    X(EXPELLED) X(LEFT) X(CHANGE_ANSWERED) X(IMPOSSIBLE)
 /* clang-format on */
 
 enum member_mark {
@@ -157,7 +156,8 @@ void acceptor_step(struct acceptor *a, const struct acceptor_in *in, struct acce
 uint64_t acceptor_next_deadline(const struct acceptor *a);
 /* The newest decided map it knows (version 0: the configuration's). */
 const struct member_map *acceptor_map(const struct acceptor *a);
-/* False while its state cannot be kept (disk full): it grants, but does not vote (R5). */
+/* False while its state cannot be kept (disk full: it grants, but does not vote, R5), and while it
+ * may have forgotten votes (no state was kept: it does neither). */
 bool acceptor_votes(const struct acceptor *a);
 /* How long ago nodes[position] of acceptor_map was heard of, ns; for operators. UINT64_MAX: never
  * since this acceptor started. */

@@ -130,7 +130,7 @@ static bool field_set(struct member_msg *m, unsigned field, uint64_t v)
         return true;
     case FLAGS:
         m->flags = (uint8_t)v;
-        return v <= (MEMBER_FLAG_CAUGHT_UP | MEMBER_FLAG_BAR);
+        return v <= (MEMBER_FLAG_CAUGHT_UP | MEMBER_FLAG_BAR | MEMBER_FLAG_FORGOT);
     case OTHER:
         m->other = (uint32_t)v;
         return v <= TS_ID_MAX;

@@ -28,7 +28,9 @@
     X(RESULT, NONCE | REASON)       /* to CHANGE */                                                \
     X(MAP, MAP)                     /* decided; also between acceptors */                          \
     /* acceptor to acceptor */                                                                     \
-    X(STATUS, VERSION | GONE) /* decided version; who went silent here, by position */             \
+    /* nonce: of the sender's life; epoch: the receiver's, as last heard; accepted: the ballot     \
+       promised here; token: the version it has to see decided before it votes */                  \
+    X(STATUS, NONCE | TOKEN | VERSION | EPOCH | ACCEPTED | FLAGS | GONE)                           \
     X(PREPARE, VERSION | BALLOT)                                                                   \
     X(PROMISE, VERSION | BALLOT | ACCEPTED | MAP) /* map only if accepted is not 0 */              \
     X(ACCEPT, BALLOT | FLAGS | MAP)                                                                \
@@ -65,6 +67,7 @@ enum member_msg_kind {
 
 #define MEMBER_NO_ACCEPTOR UINT8_MAX /* sender: a holder */
 #define MEMBER_FLAG_CAUGHT_UP 1u     /* RENEW: this learner has everything (H10) */
+#define MEMBER_FLAG_FORGOT 4u        /* STATUS: it may have forgotten votes, and keeps out */
 #define MEMBER_FLAG_BAR 2u           /* ACCEPT: grant nothing more to who is left out (R4) */
 
 #define MEMBER_GONE_WORDS (MAP_NODES_MAX / 64)

@@ -105,6 +105,8 @@
     X(R4_FORGET_ACCEPTED)                                                                          \
     X(R4_MINORITY_DECIDES)                                                                         \
     X(R4_RELEASE_KEEPS_LEASE)                                                                      \
+    X(R4_BALLOT_TWICE)                                                                             \
+    X(R5_VOTE_WITHOUT_MEMORY)                                                                      \
     X(R5_NO_WAIT_AFTER_RESTART)                                                                    \
     X(R5_VOTE_WITHOUT_DISK)                                                                        \
     X(R5_NO_GRANT_WITHOUT_DISK)                                                                    \

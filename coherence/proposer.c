@@ -7,10 +7,15 @@
  *    +---------------------------------------------------------------------
  *
  * Something to do: plan_next wants a change, or a value that this acceptor accepted has been
- * waiting for its outcome. A value that some acceptor of the majority has accepted already is
- * proposed again instead of the own plan (that is Paxos), with BAR: its exclusions may concern
- * somebody who renews at some acceptors and not at others, and who would otherwise keep the
- * instance open for ever.
+ * waiting for its outcome. A value that may have been chosen is proposed again instead of the own
+ * plan (that is Paxos), with BAR: its exclusions may concern somebody who renews at some acceptors
+ * and not at others, and who would otherwise keep the instance open for ever. It was made when
+ * other nodes were alive than now, so it is worth a moment's waiting to find that it was not
+ * chosen: if those that have accepted anything, and those that have not answered, are no majority,
+ * nothing was.
+ *
+ * The own acceptor has to be among those that promised: its disk is what keeps a ballot from being
+ * used twice, for different maps, after a restart.
  *
  * Acceptors take turns: the i-th waits i steps before it begins, so they seldom compete; if they
  * do, the larger ballot wins and the other backs off, longer each time, with jitter. Without a
@@ -29,23 +34,32 @@ static uint64_t jitter(struct acceptor *a, uint64_t ns)
     return a->rng % (ns + 1);
 }
 
-static bool majority_of(const struct acceptor *a, uint32_t mask)
+static unsigned count_of(const struct acceptor *a, uint32_t mask)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < a->count; i++) {
         count += mask >> i & 1;
     }
-    return count >= (MUTANT(R4_MINORITY_DECIDES) ? 1 : acceptor_majority(a));
+    return count;
 }
 
-static bool majority_in_sight(const struct acceptor *a)
+static bool majority_of(const struct acceptor *a, uint32_t mask)
+{
+    return count_of(a, mask) >= (MUTANT(R4_MINORITY_DECIDES) ? 1 : acceptor_majority(a));
+}
+
+/* The very first map waits for all: as long as nobody has promised anything an acceptor can tell
+ * that it is new (acceptor.c). */
+static bool enough_in_sight(const struct acceptor *a)
 {
     uint32_t mask = UINT32_C(1) << a->index;
     for (unsigned i = 0; i < a->count; i++) {
         const struct peer_status *p = &a->peers[i];
-        mask |= p->heard && a->now - p->at <= 4 * a->params.renew_ns ? UINT32_C(1) << i : 0;
+        bool fresh = p->heard && a->now - p->at <= 4 * a->params.renew_ns && !p->forgot;
+        mask |= fresh ? UINT32_C(1) << i : 0;
     }
-    return majority_of(a, mask);
+    bool first = a->st.base.version == 0 && a->st.promised == 0;
+    return first ? count_of(a, mask) == a->count : majority_of(a, mask);
 }
 
 void proposer_stop(struct acceptor *a)
@@ -114,6 +128,8 @@ static void begin(struct acceptor *a)
     p->max_ballot = p->ballot;
     p->version = a->st.base.version + 1;
     p->best = 0;
+    p->holding = 0;
+    p->patient_until = a->now + a->params.renew_ns / 2;
     p->bar = false;
     p->wants = false;
     acceptor_mark(a, MEMBER_MARK_BALLOT_STARTED, p->version, p->ballot);
@@ -124,6 +140,19 @@ static void begin(struct acceptor *a)
 static bool unfinished(const struct acceptor *a)
 {
     return a->st.accepted != 0 && a->now - a->accepted_at >= 3 * a->params.renew_ns;
+}
+
+/* An acceptor that forgot waits for the next version: it gets one, if need be without changes. */
+static bool somebody_waits_for_a_version(const struct acceptor *a)
+{
+    for (unsigned i = 0; i < a->count; i++) {
+        const struct peer_status *p = &a->peers[i];
+        if (p->heard && a->now - p->at <= 4 * a->params.renew_ns &&
+            p->waits_for == a->st.base.version + 1) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void proposer_consider(struct acceptor *a)
@@ -137,7 +166,8 @@ void proposer_consider(struct acceptor *a)
     }
     a->look = false;
     bool bar = false;
-    if (!majority_in_sight(a) || (!unfinished(a) && !plan_next(a, &bar, false))) {
+    if (!enough_in_sight(a) ||
+        (!unfinished(a) && !plan_next(a, &bar, false) && !somebody_waits_for_a_version(a))) {
         p->wants = false;
         return;
     }
@@ -153,33 +183,11 @@ void proposer_consider(struct acceptor *a)
     begin(a);
 }
 
-void proposer_timer(struct acceptor *a)
-{
-    struct proposer *p = &a->p;
-    if (p->phase == BALLOT_IDLE) {
-        a->look = a->look || (p->wants && a->now >= p->not_before) || unfinished(a);
-        return;
-    }
-    if (a->now >= p->deadline) {
-        give_up(a, MEMBER_MARK_BALLOT_TIMEOUT);
-        a->look = true;
-        return;
-    }
-    if (a->now >= p->resend_at) {
-        p->resend_at = a->now + a->params.renew_ns / 2;
-        if (p->phase == BALLOT_PREPARING) {
-            send_prepare(a);
-        } else {
-            send_accept(a);
-        }
-    }
-}
-
 uint64_t proposer_deadline(const struct acceptor *a)
 {
     const struct proposer *p = &a->p;
     if (p->phase != BALLOT_IDLE) {
-        return p->deadline < p->resend_at ? p->deadline : p->resend_at;
+        return p->deadline < p->resend_at ? p->deadline : p->resend_at; /* patience ends with it */
     }
     return p->wants ? p->not_before : UINT64_MAX;
 }
@@ -189,13 +197,20 @@ static bool mine(const struct acceptor *a, const struct member_msg *m, enum ball
     return a->p.phase == phase && m->ballot == a->p.ballot && m->version == a->p.version;
 }
 
+/* Who has not promised this ballot may still vote in a smaller one; who has, can not any more. */
+static bool may_be_chosen(const struct acceptor *a)
+{
+    unsigned silent = a->count - count_of(a, a->p.answered);
+    return a->p.best != 0 && count_of(a, a->p.holding) + silent >= acceptor_majority(a);
+}
+
 static void propose(struct acceptor *a)
 {
     struct proposer *p = &a->p;
-    if (p->best != 0) {
+    if (may_be_chosen(a)) {
         acceptor_mark(a, MEMBER_MARK_VALUE_RECOVERED, p->version, p->best);
         p->bar = true;
-    } else if (plan_next(a, &p->bar, true)) {
+    } else if (plan_next(a, &p->bar, true) || somebody_waits_for_a_version(a)) {
         p->value = a->plan;
     } else {
         acceptor_mark(a, MEMBER_MARK_NO_NEED, p->version, p->ballot);
@@ -204,6 +219,15 @@ static void propose(struct acceptor *a)
     }
     enter(a, BALLOT_PROPOSING);
     send_accept(a);
+}
+
+static bool enough_promises(const struct acceptor *a)
+{
+    const struct proposer *p = &a->p;
+    bool own = (p->answered >> a->index & 1) != 0 || MUTANT(R4_BALLOT_TWICE);
+    bool all = count_of(a, p->answered) == a->count;
+    return own && majority_of(a, p->answered) &&
+           (!may_be_chosen(a) || all || a->now >= p->patient_until);
 }
 
 void acceptor_on_promise(struct acceptor *a, const struct member_msg *m)
@@ -221,8 +245,35 @@ void acceptor_on_promise(struct acceptor *a, const struct member_msg *m)
         p->best = m->accepted;
         p->value = *m->map;
     }
-    if (majority_of(a, p->answered)) {
+    p->holding |= m->accepted != 0 ? UINT32_C(1) << m->sender : 0;
+    if (enough_promises(a)) {
         propose(a);
+    }
+}
+
+void proposer_timer(struct acceptor *a)
+{
+    struct proposer *p = &a->p;
+    if (p->phase == BALLOT_IDLE) {
+        a->look = a->look || (p->wants && a->now >= p->not_before) || unfinished(a);
+        return;
+    }
+    if (a->now >= p->deadline) {
+        give_up(a, MEMBER_MARK_BALLOT_TIMEOUT);
+        a->look = true;
+        return;
+    }
+    if (p->phase == BALLOT_PREPARING && enough_promises(a)) {
+        propose(a);
+        return;
+    }
+    if (a->now >= p->resend_at) {
+        p->resend_at = a->now + a->params.renew_ns / 2;
+        if (p->phase == BALLOT_PREPARING) {
+            send_prepare(a);
+        } else {
+            send_accept(a);
+        }
     }
 }
 

@@ -207,6 +207,26 @@ void ms_acceptor_start(struct sim *s, struct ms *m, unsigned i)
     sim_wake_at(s, m->acceptor_node[i], acceptor_next_deadline(a->core));
 }
 
+void ms_acceptor_prepare(struct ms *m, unsigned i)
+{
+    static struct member_state st;
+    memset(&st, 0, sizeof st);
+    st.base = m->genesis;
+    m->acc[i].disk_len = member_state_encode(&st, m->acc[i].disk, sizeof m->acc[i].disk);
+}
+
+void ms_disk_lost(struct sim *s, struct ms *m, unsigned i)
+{
+    unsigned lost = 1;
+    for (unsigned k = 0; k < m->acceptors; k++) {
+        lost += k != i && m->acc[k].disk_len == 0;
+    }
+    if (lost <= (m->acceptors - 1) / 2) {
+        sim_note(s, "acceptor %u loses its disk", i);
+        m->acc[i].disk_len = 0;
+    }
+}
+
 void ms_acceptor_stop(struct sim *s, struct ms *m, unsigned i)
 {
     m->acc[i].core = NULL;

@@ -107,6 +107,11 @@ void ms_free(struct ms *m);
 /* ---- member_nodes.c ---- */
 void ms_acceptor_start(struct sim *s, struct ms *m, unsigned i); /* from its disk */
 void ms_acceptor_stop(struct sim *s, struct ms *m, unsigned i);
+/* As if it had been here before: its disk knows the map without nodes. */
+void ms_acceptor_prepare(struct ms *m, unsigned i);
+/* Its disk is lost, unless that of another is and it does not remember yet: a minority may forget.
+ */
+void ms_disk_lost(struct sim *s, struct ms *m, unsigned i);
 void ms_holder_start(struct sim *s, struct ms *m,
                      unsigned i); /* a new process; does not join yet */
 void ms_holder_stop(struct sim *s, struct ms *m, unsigned i);

@@ -61,10 +61,12 @@ enum member_reason msc_order_join(struct mscript *sc, unsigned holder, const cha
     X(r4_votes_are_on_disk)                                                                        \
     X(r4_lower_ballots_are_refused)                                                                \
     X(r4_what_may_be_chosen_is_proposed_again)                                                     \
+    X(r4_ballots_are_not_used_twice)                                                               \
     X(r4_a_minority_decides_nothing)                                                               \
     X(r4_release_needs_no_waiting)                                                                 \
     X(r5_restarted_votes_nobody_out)                                                               \
     X(r5_disk_full_grants_and_does_not_vote)                                                       \
+    X(r5_a_lost_disk_is_not_a_new_acceptor)                                                        \
     X(v1_older_maps_are_ignored)                                                                   \
     X(v4_who_was_out_begins_anew)                                                                  \
     X(v4_ids_are_never_given_twice)                                                                \

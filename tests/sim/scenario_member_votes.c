@@ -16,13 +16,18 @@ static void deafen(struct mscript *sc, unsigned holder, bool on)
     }
 }
 
-static void keep_acceptors_apart(struct mscript *sc)
+static void acceptors_apart(struct mscript *sc, bool apart)
 {
     for (unsigned i = 0; i < 3; i++) {
         for (unsigned k = 0; k < i; k++) {
-            msc_cut(sc, ACCEPTOR(i), ACCEPTOR(k), true);
+            msc_cut(sc, ACCEPTOR(i), ACCEPTOR(k), apart);
         }
     }
+}
+
+static void keep_acceptors_apart(struct mscript *sc)
+{
+    acceptors_apart(sc, true);
 }
 
 void r1_grants_of_one_nonce_count(struct mscript *sc)
@@ -179,14 +184,24 @@ void r4_what_may_be_chosen_is_proposed_again(struct mscript *sc)
     ms_holder_stop(sc->s, sc->m, 1); /* meanwhile something else is wanted: 1 comes back */
     ms_holder_start(sc->s, sc->m, 1);
     ms_join(sc->s, sc->m, 1);
-    for (unsigned i = 0; i < 3; i++) {
-        for (unsigned k = 0; k < i; k++) {
-            msc_cut(sc, ACCEPTOR(i), ACCEPTOR(k), false);
-        }
-    }
+    acceptors_apart(sc, false);
     msc_run(sc, 1500);
     EXPECT(sc, MARKS(sc, VALUE_RECOVERED) > 0 && sc->m->chosen > version + 1);
     EXPECT(sc, acceptor_map(sc->m->acc[2].core)->version == sc->m->chosen);
+}
+
+/* Were it to propose now and to restart, it would not know that it has used this ballot. */
+void r4_ballots_are_not_used_twice(struct mscript *sc)
+{
+    msc_cut(sc, 0, ACCEPTOR(1), true); /* the request reaches acceptor 0 only */
+    msc_cut(sc, 0, ACCEPTOR(2), true);
+    sc->m->acc[0].disk_full = true;
+    ms_join(sc->s, sc->m, 0);
+    msc_run(sc, 300);
+    EXPECT(sc, MARKS(sc, PROMISED) >= 3 && sc->m->sent[0][MEMBER_MSG_ACCEPT] == 0);
+    sc->m->acc[0].disk_full = false;
+    msc_run(sc, 2000);
+    EXPECT(sc, msc_is_member(sc, 0));
 }
 
 void r4_a_minority_decides_nothing(struct mscript *sc)
@@ -255,4 +270,37 @@ void r5_disk_full_grants_and_does_not_vote(struct mscript *sc)
     msc_run(sc, 3000);
     EXPECT(sc, acceptor_votes(sc->m->acc[0].core) && MARKS(sc, PERSIST_RECOVERED) > 0);
     EXPECT(sc, !msc_in_map(sc, id));
+}
+
+/* Acceptors 0 and 1 have chosen a map without holder 0, then 0 loses its disk. With acceptor 2,
+ * which knows nothing, it must neither choose another nor give holder 0 a lease. */
+void r5_a_lost_disk_is_not_a_new_acceptor(struct mscript *sc)
+{
+    msc_all_in(sc);
+    uint64_t version = msc_map(sc)->version;
+    keep_acceptors_apart(sc);
+    sim_pause(sc->s, 0);
+    msc_run(sc, 420);
+    msc_accept(sc, 2, 0, 101, 0);
+    msc_accept(sc, 2, 1, 101, 0);
+    msc_run(sc, 1);
+    EXPECT(sc, sc->m->chosen == version + 1);
+
+    sim_crash(sc->s, ACCEPTOR(0));
+    ms_disk_lost(sc->s, sc->m, 0);
+    sim_restart(sc->s, ACCEPTOR(0));
+    msc_cut(sc, ACCEPTOR(0), ACCEPTOR(2), false);
+    msc_cut(sc, 0, ACCEPTOR(1), true);
+    sim_resume(sc->s, 0);
+    ms_holder_stop(sc->s, sc->m, 1);
+    ms_holder_start(sc->s, sc->m, 1);
+    ms_join(sc->s, sc->m, 1); /* something to decide */
+    msc_run(sc, 2000);
+    EXPECT(sc, sc->m->chosen == version + 1 && !msc_leased(sc, 0));
+    EXPECT(sc, !acceptor_votes(sc->m->acc[0].core) && MARKS(sc, ABSTAINED) > 0);
+
+    acceptors_apart(sc, false);
+    msc_run(sc, 3000);
+    EXPECT(sc, MARKS(sc, VOTES_AGAIN) == 1 && acceptor_votes(sc->m->acc[0].core));
+    EXPECT(sc, sc->m->chosen > version + 1 && sc->m->hold[0].id == 0);
 }

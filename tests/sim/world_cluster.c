@@ -26,11 +26,9 @@ static const char *const marks[] = {
 #define CLUSTER_MUTANTS(X)                                                                         \
     X(R1_ANY_NONCE)                                                                                \
     X(R3_FROM_ARRIVAL)                                                                             \
-    X(R3_MINORITY)                                                                                 \
     X(R4_VOTE_BELOW_PROMISE)                                                                       \
     X(R4_FORGET_ACCEPTED)                                                                          \
     X(R4_MINORITY_DECIDES)                                                                         \
-    X(R4_RELEASE_KEEPS_LEASE)                                                                      \
     X(V5_PROMOTE_EARLY)                                                                            \
     X(V4_STAYS_WHEN_OUT)                                                                           \
     X(L5_NO_EXCLUSION)
@@ -151,6 +149,7 @@ static void setup(struct sim *s)
     }
     for (unsigned i = 0; i < acceptors; i++) {
         w->ms.acceptor_node[i] = i == 0 ? hw_members_node(&w->hw) : hw_clients_node(&w->hw) + i;
+        ms_acceptor_prepare(&w->ms, i);
         ms_acceptor_start(s, &w->ms, i);
     }
     for (unsigned i = 0; i < r; i++) {
@@ -197,6 +196,20 @@ static void wake(struct sim *s, unsigned node)
     poll_caught_up(s, node);
 }
 
+/* Somebody wants it out, and this may or may not have been decided. */
+static bool may_be_out(const struct ms *m, uint32_t id)
+{
+    static struct member_map map;
+    for (unsigned i = 0; i < m->ballot_count; i++) {
+        const struct ms_ballot *b = &m->ballots[i];
+        if (b->version > m->chosen && map_decode(b->map.bytes, b->map.len, &map) == OK &&
+            map_by_id(&map, id) == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Has another member renewed just now? */
 static bool another_lives(struct sim *s, unsigned node)
 {
@@ -210,7 +223,7 @@ static bool another_lives(struct sim *s, unsigned node)
         const struct map_node *n = map_by_id(&map, h->id);
         if (i != node && s->nodes[i].up && !s->nodes[i].paused && h->core != NULL && n != NULL &&
             (n->flags & MAP_MEMBER) != 0 && h->map_version == w->ms.chosen && !h->releasing &&
-            h->lease.until_ns > sim_clock(s, i) + 300 * SIM_MS) {
+            !may_be_out(&w->ms, h->id) && h->lease.until_ns > sim_clock(s, i) + 300 * SIM_MS) {
             return true;
         }
     }
@@ -329,6 +342,9 @@ static void crash(struct sim *s, unsigned node)
     int acceptor = ms_acceptor_at(&w->ms, node);
     if (acceptor >= 0) {
         ms_acceptor_stop(s, &w->ms, (unsigned)acceptor);
+        if (sim_fault(s, SITE_NODE, s->faults.crash, 40)) {
+            ms_disk_lost(s, &w->ms, (unsigned)acceptor);
+        }
         return;
     }
     hw_node_lost(s, node);

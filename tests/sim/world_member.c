@@ -82,6 +82,9 @@ static void start_all(struct sim *s)
     struct mw *w = mw_of(s);
     for (unsigned i = 0; i < w->ms.acceptors; i++) {
         w->ms.acceptor_node[i] = w->ms.holders + i;
+        if (w->scripted || sim_choose(s, SITE_CONFIG, 4) != 3) {
+            ms_acceptor_prepare(&w->ms, i);
+        }
         ms_acceptor_start(s, &w->ms, i);
     }
     for (unsigned i = 0; i < w->ms.holders; i++) {
@@ -419,6 +422,9 @@ static void crash(struct sim *s, unsigned node)
     int acceptor = ms_acceptor_at(&w->ms, node);
     if (acceptor >= 0) {
         ms_acceptor_stop(s, &w->ms, (unsigned)acceptor);
+        if (!w->scripted && sim_fault(s, SITE_NODE, s->faults.crash, 40)) {
+            ms_disk_lost(s, &w->ms, (unsigned)acceptor);
+        }
         if (!w->scripted && !s->healed) { /* the nemesis does so too, unless it crashed by itself */
             sim_at(s, some_ms(s, 1, 900), MW_EV_RESTART, node, 0);
         }
@@ -443,13 +449,24 @@ static void restart(struct sim *s, unsigned node)
     }
 }
 
+/* Nothing but one acceptor is to be missed. */
+static bool all_remember(const struct mw *w)
+{
+    for (unsigned i = 0; i < w->ms.acceptors; i++) {
+        if (w->ms.acc[i].disk_len == 0) {
+            return false;
+        }
+    }
+    return w->ms.acceptors > 1;
+}
+
 /* One acceptor of several, or one holder, may stay dead for ever. */
 static void heal(struct sim *s)
 {
     struct mw *w = mw_of(s);
     w->healed_at = s->now;
     uint32_t pick = sim_choose(s, SITE_MEMBER, 3 * s->node_count);
-    if (pick > 0 && pick < s->node_count && (pick < w->ms.holders || w->ms.acceptors > 1)) {
+    if (pick > 0 && pick < s->node_count && (pick < w->ms.holders || all_remember(w))) {
         sim_crash(s, pick);
         w->gone = 1u << pick;
     }

@@ -119,7 +119,7 @@ static void out_of_range_fields_are_refused(void **state)
     m.nonce = 0;
     refused(&m);
     m = sample(MEMBER_MSG_RENEW);
-    m.flags = 4;
+    m.flags = 8;
     refused(&m);
     m = sample(MEMBER_MSG_GRANT);
     m.sender = MAP_ACCEPTORS_MAX;
