@@ -23,8 +23,9 @@
 #include "common/slot.h"
 #include "proxy/hot.h"
 
-#define SEEN_CAPACITY 4096u
-#define TOP_MAX 2048u /* keys handed on per epoch */
+/* Keys handed on per epoch: as many as may be hot, within these. */
+#define TOP_LEAST 256u
+#define TOP_MOST 8192u
 /* A key that was sampled more seldom is not handed on; less often than SAMPLES_SURE it may be there
  * by chance, and does not become hot for it. */
 #define SAMPLES_MIN 2u
@@ -153,7 +154,7 @@ static void levels_publish(const struct finder *f)
 {
     struct levels *l = &shared.levels[f->pw->w->index];
     levels_clear(f);
-    uint32_t n = sketch_top(f->frozen, f->top, TOP_MAX);
+    uint32_t n = sketch_top(f->frozen, f->top, f->top_max);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t hash = f->top[i].hash;
         for (uint32_t k = 0; k < LEVEL_PROBES; k++) {
@@ -246,7 +247,7 @@ static void export(struct finder *f)
         f->counts.lost += !free_box[o];
     }
     uint64_t least = (uint64_t)SAMPLES_MIN * f->sampler.interval;
-    uint32_t count = sketch_top(f->seen, f->top, TOP_MAX);
+    uint32_t count = sketch_top(f->seen, f->top, f->top_max);
     for (uint32_t i = 0; i < count && sketch_item_sum(&f->top[i]) >= least; i++) {
         unsigned owner = slot_of_inner(f->top[i].key) % n;
         if (free_box[owner]) {
@@ -284,7 +285,7 @@ static void freeze(struct finder *f)
 
 static void report(struct finder *f)
 {
-    uint32_t n = sketch_top(f->frozen, f->top, TOP_MAX);
+    uint32_t n = sketch_top(f->frozen, f->top, f->top_max);
     buf_commit(&f->payload,
                counts_begin((uint8_t *)buf_reserve(&f->payload, COUNTS_HEAD), f->interval));
     for (uint32_t i = 0; i < n; i++) {
@@ -343,7 +344,7 @@ static void decide_key(struct finder *f, const struct sketch_item *item)
 static void decide(struct finder *f)
 {
     if (f->on && hot_coordinates(f->pw)) { /* who does not look does not judge */
-        uint32_t n = sketch_top(f->group, f->top, TOP_MAX);
+        uint32_t n = sketch_top(f->group, f->top, f->top_max);
         for (uint32_t i = 0; i < n; i++) {
             decide_key(f, &f->top[i]);
         }
@@ -406,15 +407,17 @@ struct finder *finder_start(struct proxy_worker *pw)
 {
     struct finder *f = mem_zalloc(sizeof *f);
     f->pw = pw;
-    f->seen = sketch_make(SEEN_CAPACITY);
-    f->mine = sketch_make(SEEN_CAPACITY);
-    f->frozen = sketch_make(SEEN_CAPACITY);
-    f->group = sketch_make(SEEN_CAPACITY);
-    f->top = mem_alloc(TOP_MAX * sizeof *f->top);
+    int64_t hot = pw->set->hot_keys_max;
+    f->top_max = hot < TOP_LEAST ? TOP_LEAST : hot > TOP_MOST ? TOP_MOST : (uint32_t)hot;
+    f->seen = sketch_make(f->top_max * 2);
+    f->mine = sketch_make(f->top_max);
+    f->frozen = sketch_make(f->top_max);
+    f->group = sketch_make(f->top_max);
+    f->top = mem_alloc(f->top_max * sizeof *f->top);
     f->interval = f->group_interval = 1;
     sampler_init(&f->sampler, (uint32_t)clk_mono_ns() ^ (pw->w->index + 1) * 0x9E3779B9u);
-    finder_configured(f);
     join(f);
+    finder_configured(f);
     f->timer = loop_timer_new(pw->w->loop, on_timer, f);
     loop_timer_start(f->timer, (EPOCH_MS - clk_wall_ms() % EPOCH_MS) * 1000u);
     return f;

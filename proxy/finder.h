@@ -42,7 +42,8 @@ struct finder {
     struct sketch *mine;     /* of my keys: this epoch's exports, as they come */
     struct sketch *frozen;   /* those of the epoch that ended last */
     struct sketch *group;    /* at the coordinator: what the proxies sent in this epoch */
-    struct sketch_item *top; /* scratch */
+    uint32_t top_max;        /* keys handed on per epoch */
+    struct sketch_item *top; /* scratch, of so many */
     struct buf payload;      /* scratch */
     /* one request in so many was looked at, for `mine` and for `group`; the largest */
     uint32_t interval, group_interval;
