@@ -15,6 +15,8 @@
 #include "proxy/profile.h"
 #include "proxy/resolve.h"
 
+static struct proxy process; /* one per process: written by prepare, before the workers start */
+
 /* ---- requests ---- */
 
 /* A connection or server command, or a refusal: answered here, or later by the session layer. */
@@ -131,6 +133,9 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
 {
     struct client *c = client_of(s);
     shard_now(c->pw->pool, session_now(s));
+    if (c->pw->follower != NULL) {
+        membership_tick(process.membership, s->w, clk_boot_ns());
+    }
     hot_batch(c->pw);
     size_t i = 0;
     for (; i < n; i++) {
@@ -237,8 +242,6 @@ static struct shard_options shard_options_of(const struct proxy_settings *set)
         .password = set->node_password,
     };
 }
-
-static struct proxy process; /* one per process: written by prepare, before the workers start */
 
 static enum err prepare(struct server *sv, struct errmsg *why)
 {

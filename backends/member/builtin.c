@@ -192,6 +192,7 @@ static void set_timer(struct builtin *b)
 {
     uint64_t at = holder_next_deadline(b->core);
     uint64_t now = clk_boot_ns();
+    b->base.due_ns = at;
     if (at == UINT64_MAX) {
         loop_timer_stop(b->timer);
     } else {
@@ -238,6 +239,17 @@ static void on_timer(void *arg)
     look_at_turns(b);
     struct holder_in in = {.kind = HOLDER_IN_TIMER};
     step(b, &in);
+}
+
+/* A long turn is not a wedged one: who comes between two batches of it does serve (R1). What the
+ * turn costs (L8) is judged at its end. */
+static void tick(struct member_provider *p)
+{
+    struct builtin *b = (struct builtin *)p;
+    if (!b->stepping) {
+        struct holder_in in = {.kind = HOLDER_IN_TIMER};
+        step(b, &in);
+    }
 }
 
 static bool on_frame(void *arg, unsigned acceptor, uint8_t kind, struct span payload)
@@ -387,6 +399,7 @@ static const struct member_provider_ops builtin_ops = {.name = "builtin",
                                                        .change = change,
                                                        .blame = blame,
                                                        .ask_status = ask_status,
+                                                       .tick = tick,
                                                        .map = map,
                                                        .reach = reach,
                                                        .stop = stop};

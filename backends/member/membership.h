@@ -75,6 +75,11 @@ struct lease membership_lease(const struct membership *m);
 /* Changes whenever the lease does: to see cheaply whether to look. */
 static inline uint32_t membership_lease_mark(const struct membership *m);
 
+/* Worker 0, in the middle of a turn, with the time just read: renews if that is due, so that a long
+ * turn does not cost the process its place. Other workers: no effect. May not be called from an
+ * event of the provider. */
+void membership_tick(struct membership *m, const struct worker *w, uint64_t now_ns);
+
 /* Planned stop: the lease goes, and the process asks to be left out; done(arg) when it is, or after
  * limit_ms. Worker 0's thread; every worker has stopped serving by then. */
 void membership_leave(struct membership *m, uint64_t limit_ms, void (*done)(void *arg), void *arg);

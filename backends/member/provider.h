@@ -83,6 +83,9 @@ struct member_provider_ops {
     void (*blame)(struct member_provider *p, uint32_t id);
     /* `status` comes for every acceptor, within 100 ms. ERR_BUSY: already asked. */
     enum err (*ask_status)(struct member_provider *p);
+    /* Something is due (due_ns): the owner's turns are long, so it calls this between two pieces of
+     * work rather than let the timer wait. Nothing else is done. */
+    void (*tick)(struct member_provider *p);
     /* The newest map; version 0: none is known. Borrowed until the next event. */
     const struct member_map *(*map)(const struct member_provider *p);
     /* Acceptors, and how many of them are reachable now. */
@@ -92,6 +95,7 @@ struct member_provider_ops {
 
 struct member_provider { /* first member of each implementation */
     const struct member_provider_ops *ops;
+    uint64_t due_ns; /* CLOCK_BOOTTIME: from then on tick would do something. UINT64_MAX: never */
 };
 
 /* The one that `membership` names (builtin or etcd); follows the map from then on. set, genesis:

@@ -118,6 +118,7 @@ enum err replica_step(struct replica *r, struct hermes_in *in)
         return ERR_CLOSED; /* between two incarnations */
     }
     if (r->membership != NULL) {
+        membership_tick(r->membership, r->nw->w, in->now_ns);
         replica_take_lease(r);
     }
     r->stepping = true;

@@ -667,6 +667,7 @@ void replica_batch(struct node_worker *nw)
 {
     struct replica *r = nw->replica;
     if (r->membership != NULL) {
+        membership_tick(r->membership, nw->w, clk_boot_ns());
         replica_take_lease(r);
     }
     nw->boot_ns = clk_boot_ns();
