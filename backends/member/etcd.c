@@ -51,6 +51,7 @@ struct etcd_provider {
     struct member_map genesis, map; /* map.version 0: none is known */
     uint64_t map_revision;
     bool polled; /* the newest poll was answered, and it had this map or none */
+    uint64_t polled_ns;
     /* this process */
     struct member_join join;
     bool wants_join, wants_caught_up, releasing, going;
@@ -228,9 +229,22 @@ static struct lease_seen *seen_of_key(struct etcd_provider *e, const char *rest)
                : NULL;
 }
 
+/* Who could not look for a while, because etcd did not answer, has not seen that a lease stood
+ * still: nobody could renew. */
+static void look_anew(struct etcd_provider *e, uint64_t now)
+{
+    if (now - e->polled_ns > e->lease_ns / 4) {
+        for (unsigned i = 0; i < e->seen_count; i++) {
+            e->seen[i].since_ns = now;
+        }
+    }
+    e->polled_ns = now;
+}
+
 static void take_poll(struct etcd_provider *e, const struct etcd_answer *a, uint64_t now)
 {
     bool has_map = false;
+    look_anew(e, now);
     for (size_t i = 0; i < a->count; i++) {
         if (strcmp(a->kvs[i].key, e->map_key) == 0) {
             take_map(e, &a->kvs[i]);

@@ -85,6 +85,23 @@ def test_without_etcd(cluster, etcd):
         check(all(int(cases.info(cluster.node_port(0, r))["membership_expulsions"]) == 0 for r in range(3)), "somebody was left out")
 
 
+def test_orders(cluster):
+    say("  MEMBERS and LEAVE: out of the map, and not back by itself")
+    cases.whole(cluster)
+    ids = cases.members(cluster.node_port(0, 0))
+    mine = cases.info(cluster.node_port(0, 2))["membership_incarnation"]
+    check(mine in ids, mine, ids)
+    text = Conn(cluster.port, 20).command("HALCYON", "MEMBERS").decode()
+    check("group shard-0 epoch" in text and "node %s 127.0.0.1:%d member" % (mine, cluster.node_port(0, 2)) in text, text)
+    reply = Conn(cluster.port, 20).command("HALCYON", "LEAVE", mine)
+    check(reply == b"+OK\r\n", "LEAVE", reply)
+    wait_for(lambda: len(cases.members(cluster.node_port(0, 0))) == 2, 10, "a view without it")
+    check(cases.state(cluster.node_port(0, 2)) == "out", "it says", cases.state(cluster.node_port(0, 2)))
+    time.sleep(1)
+    check(len(cases.members(cluster.node_port(0, 0))) == 2, "it came back")
+    check(Conn(cluster.port).command("SET", "after", "leave") == b"+OK\r\n", "SET")
+
+
 def test_other_shards(cluster, etcd, build):
     say("  a node with other shards is not let in, and says so")
     del build
@@ -120,6 +137,7 @@ def main():
             cases.test_rolling_proxies(cluster)
             test_other_shards(cluster, etcd, build)
             test_without_etcd(cluster, etcd)
+            test_orders(cluster)
 
 
 run(main)
