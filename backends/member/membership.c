@@ -327,7 +327,8 @@ void membership_dropped(struct membership *m, const struct worker *w)
 
 void membership_tick(struct membership *m, const struct worker *w, uint64_t now_ns)
 {
-    if (w->index == 0 && m->provider != NULL && now_ns >= m->provider->due_ns) {
+    if (w->index == 0 && m->provider != NULL && m->provider->ops->tick != NULL &&
+        now_ns >= m->provider->due_ns) {
         m->provider->ops->tick(m->provider);
     }
 }

@@ -84,7 +84,8 @@ struct member_provider_ops {
     /* `status` comes for every acceptor, within 100 ms. ERR_BUSY: already asked. */
     enum err (*ask_status)(struct member_provider *p);
     /* Something is due (due_ns): the owner's turns are long, so it calls this between two pieces of
-     * work rather than let the timer wait. Nothing else is done. */
+     * work rather than let the timer wait. Nothing else is done. NULL: leases are long enough
+     * for the timer. */
     void (*tick)(struct member_provider *p);
     /* The newest map; version 0: none is known. Borrowed until the next event. */
     const struct member_map *(*map)(const struct member_provider *p);

@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import REPORTS, Cluster, Conn, Failed, arguments, check, encode, free_block, run, say, wait_for  # noqa: E402
+from histories import Recording  # noqa: E402
 
 START_S = 20  # until a process that was started is in the map
 
@@ -230,6 +231,52 @@ def test_planned_stop(cluster):
     check("has left the cluster map" in cluster.log("node-0-2"), "it did not leave")
     cluster.start("node-0-2")
     whole(cluster)
+
+
+def test_history(cluster, build):
+    say("  histories while replicas are killed, stopped past their lease, restarted and planned to stop")
+    whole(cluster)
+    rec = Recording(build, cluster.ports(), 16, clients=8, keys=24, prefix="mh:")
+    time.sleep(1)
+    for r, how in ((0, signal.SIGKILL), (1, signal.SIGSTOP), (2, signal.SIGTERM), (1, signal.SIGKILL)):
+        name = "node-0-%d" % r
+        other = cluster.node_port(0, (r + 1) % 3)
+        check(rec.running(), "the recording ended too early")
+        cluster.kill(name, how)
+        wait_for(lambda o=other: len(members(o)) == 2, 10, "a view without " + name)
+        time.sleep(0.3)
+        if how == signal.SIGSTOP:
+            cluster.kill(name, signal.SIGCONT)
+        else:
+            wait_for(lambda n=name: not cluster.alive(n), 10, name + " to end")
+            cluster.start(name)
+        whole(cluster)
+    rec.judge(3000)
+    rec.remove()
+
+
+def test_full_disk(cluster):
+    say("  an acceptor whose state cannot be written does not vote, says so, and votes again when it can")
+    whole(cluster)
+    port = cluster.node_port(0, 0)
+    path = os.path.join(cluster.dir, "node-0-0", "acceptor.state")
+    os.rename(path, path + ".aside")
+    os.mkdir(path)  # cannot be replaced by a file
+    cluster.kill("node-0-2", signal.SIGTERM)
+    wait_for(lambda: not cluster.alive("node-0-2"), 10, "it to end")
+    cluster.start("node-0-2")
+    wait_for(lambda: info(port, "acceptor")["acceptor_votes"] == "0", 10, "the acceptor to see that it cannot write")
+    text = text_of(Conn(cluster.port).command("HALCYON", "MEMBERS"))
+    check("acceptor 1 127.0.0.1:%d version" % (cluster.port + 4000) in text and "does not vote" in text, text)
+    whole(cluster)  # the other two decide
+    check(int(info(port, "acceptor")["acceptor_state_write_failures"]) > 0, "no failure was counted")
+    os.rmdir(path)
+    os.rename(path + ".aside", path)
+    cluster.kill("node-0-2", signal.SIGTERM)
+    wait_for(lambda: not cluster.alive("node-0-2"), 10, "it to end")
+    cluster.start("node-0-2")
+    whole(cluster)
+    wait_for(lambda: info(port, "acceptor")["acceptor_votes"] == "1", 10, "the acceptor to vote again")
 
 
 def test_rolling_restart(cluster):
@@ -483,6 +530,8 @@ def main():
         test_planned_stop(cluster)
         test_stopped(cluster)
         test_survivor(cluster)
+        test_history(cluster, build)
+        test_full_disk(cluster)
         test_rolling_restart(cluster)
         test_rolling_proxies(cluster)
         test_no_majority(cluster)
