@@ -130,11 +130,11 @@ uint32_t queue_pop(struct galene *g, struct queue *q);
 /* All of *from to the head of *to; *from is empty then. */
 void queue_put_back(struct galene *g, struct queue *to, struct queue *from);
 uint32_t gal_op_take(struct galene *g, const struct galene_op *op, uint32_t record);
-void gal_op_give(struct galene *g, uint32_t op);
+void gal_op_give(struct galene *g, uint32_t i);
 /* Program order: true if an earlier operation of the same client on the same key is open; then this
  * one waits for it. */
-bool gal_order(struct galene *g, uint32_t op);
-void gal_runnable(struct galene *g, struct record *r, uint32_t op); /* into its queue */
+bool gal_order(struct galene *g, uint32_t i);
+void gal_runnable(struct galene *g, struct record *r, uint32_t i); /* into its queue */
 /* The end of handling a record: runs what can run, publishes, sets the deadline, gives the record
  * back if nothing is left in it. */
 void gal_settle(struct galene *g, struct record *r);

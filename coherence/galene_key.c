@@ -33,6 +33,7 @@ struct record *gal_get(struct galene *g, const struct hermes_key *key)
     struct hermes_key kept = *key;
     kept.ref = g->env.hold(g->env.ctx, key->ref);
     r = &g->records[keytab_take(&g->keys, &kept)];
+    must(r != NULL);
     memset(r, 0, sizeof *r);
     queue_init(&r->reads);
     queue_init(&r->writes);

@@ -147,6 +147,7 @@ struct hot_key *hot_get(struct hotset *h, const struct hermes_key *key)
     struct hermes_key kept = *key;
     kept.ref = h->env.hold(h->env.ctx, key->ref);
     k = &h->records[keytab_take(&h->keys, &kept)];
+    must(k != NULL);
     *k = (struct hot_key){
         .state = HOT_COUNTED, .queue_next = NIL, .at = UINT64_MAX, .give_up_at = UINT64_MAX};
     h->in_state[HOT_COUNTED]++;
