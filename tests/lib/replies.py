@@ -36,7 +36,7 @@ def split_line(line):
 
 
 def parse(raw):
-    """A reply as nested (kind, value), for comparisons that are not byte by byte."""
+    """A reply as nested (kind, value), for comparisons that are not byte by byte. Kinds of nothing: $-1, *-1, _."""
     def one(at):
         end = raw.index(b"\r\n", at)
         kind, rest = raw[at:at + 1], raw[at + 1:end]
@@ -57,6 +57,8 @@ def parse(raw):
                 v, at = one(at)
                 items.append((k, v))
             return (kind, items), at
+        if kind in b"$*" and rest == b"-1":
+            return (kind + b"-1", b""), at
         return (kind, rest), at
     return one(0)[0]
 
@@ -68,6 +70,6 @@ def plain(value):
         return {plain(k): plain(v) for k, v in inner}
     if isinstance(inner, list):
         return [plain(v) for v in inner]
-    if inner.startswith(b"-") and kind in b"$*":
+    if kind in (b"$-1", b"*-1", b"_"):
         return None
     return int(inner) if kind == b":" else inner.decode(errors="replace")
