@@ -239,6 +239,11 @@ static void on_view(void *arg, const struct member_map *map, uint16_t group, uin
 {
     struct membership *m = arg;
     const struct map_group *g = &map->groups[group];
+    if (m->id != id && founder && g->epoch > 1) {
+        log_warning(
+            "%s STARTS ANEW, EMPTY: all its earlier members are gone, and their data with them",
+            g->name);
+    }
     if (m->id != id) {
         atomic_fetch_add_explicit(&m->joins, 1, memory_order_relaxed);
         m->caught_up_said = 0;

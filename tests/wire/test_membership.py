@@ -279,6 +279,25 @@ def test_full_disk(cluster):
     wait_for(lambda: info(port, "acceptor")["acceptor_votes"] == "1", 10, "the acceptor to vote again")
 
 
+def test_all_killed(cluster):
+    say("  all nodes killed at once and started again: the shard starts anew, empty, and says so")
+    whole(cluster)
+    check(Conn(cluster.port).command("SET", "gone", "1") == b"+OK\r\n", "SET")
+    before = max(int(m) for m in members(cluster.node_port(0, 0)))
+    for r in range(3):
+        cluster.kill("node-0-%d" % r)
+    wait_for(lambda: not any(cluster.alive("node-0-%d" % r) for r in range(3)), 5, "them to be gone")
+    answer = Conn(cluster.port).command("GET", "gone")
+    check(answer.startswith(b"-"), "a proxy without nodes answers", answer)
+    for r in range(3):
+        cluster.start("node-0-%d" % r)
+    whole(cluster)
+    check(min(int(m) for m in members(cluster.node_port(0, 0))) > before, "ids are used again")
+    check(any("shard-0 STARTS ANEW, EMPTY" in cluster.log("node-0-%d" % r) for r in range(3)), "no log says it")
+    wait_for(lambda: Conn(cluster.port).command("GET", "gone") == b"$-1\r\n", 5, "an empty shard")
+    check(Conn(cluster.port).command("SET", "gone", "2") == b"+OK\r\n", "SET afterwards")
+
+
 def test_rolling_restart(cluster):
     say("  rolling restart of all nodes under load: nothing fails")
 
@@ -535,6 +554,7 @@ def main():
         test_rolling_restart(cluster)
         test_rolling_proxies(cluster)
         test_no_majority(cluster)
+        test_all_killed(cluster)
     test_last_data_survives(build)
     test_operators(build)
     test_witness(build)
