@@ -378,6 +378,19 @@ size_t galene_scan(const struct galene *g, uint32_t *cursor, size_t max, struct 
     return n;
 }
 
+uint32_t galene_owing(const struct galene *g, uint64_t since_ns)
+{
+    uint32_t owing = 0;
+    for (uint32_t i = 0; i < g->limits.records; i++) {
+        const struct record *r = &g->records[i];
+        if (g->keys.slots[i].used && r->stage == STAGE_INV && r->round_epoch == g->view.epoch &&
+            r->round_since < since_ns) {
+            owing |= gal_others(g) & ~r->acks;
+        }
+    }
+    return owing;
+}
+
 static uint64_t mix(uint64_t a, uint64_t b)
 {
     a = (a ^ b) * UINT64_C(0x9FB21C651E98DF25);

@@ -304,6 +304,9 @@ size_t galene_scan(const struct galene *g, uint32_t *cursor, size_t max, struct 
 /* Prepared entries. */
 uint32_t galene_entries(const struct galene *g);
 
+/* Members (positions in galene_view) whose ACK some round has been waiting for since before
+ * since_ns: peers may propose to leave them out (G10). Cost: all records. */
+uint32_t galene_owing(const struct galene *g, uint64_t since_ns);
 /* Hash of the protocol state; does not depend on addresses. Cost: all records. */
 uint64_t galene_digest(const struct galene *g);
 /* Invariants of every record (must() inside). Cost: all records. */

@@ -66,7 +66,7 @@ struct record {
     uint8_t stage;
     bool expiring; /* it is the core's own conditional deletion */
     uint8_t tries;
-    uint64_t write_generation, write_token, round_epoch, request;
+    uint64_t write_generation, write_token, round_epoch, round_since, request;
     uint32_t acks;
     struct queue group;
     uint32_t group_count;

@@ -126,6 +126,7 @@ void write_round(struct galene *g, struct record *r)
         r->acks = 0;
     }
     r->round_epoch = g->view.epoch;
+    r->round_since = g->now;
     r->tries = 0;
     r->resend_at = g->now + gal_jitter(g, g->limits.resend_ns);
     write_resend(g, r, gal_others(g) & ~r->acks);

@@ -82,9 +82,13 @@ void g2_hotwrite_waits_for_every_ack(struct gscript *sc)
     EXPECT(sc, !gs_valid(sc, 0) && !gs_valid(sc, 1) && !gs_valid(sc, 2));
     gs_run(sc, 5000);
     EXPECT(sc, !gs_replied(sc, a) && GMARKS(sc, ROUND_DONE) == 0);
+    const struct galene *g = sc->w->proxies[0].core;
+    uint64_t now = sim_clock(sc->s, gw_node(0));
+    EXPECT(sc, galene_owing(g, now - SIM_MS) == 4 && galene_owing(g, now - 10 * SIM_MS) == 0);
     gs_cut(sc, 2, 0, false);
     gs_run(sc, 40000);
-    EXPECT(sc, gs_done(sc, a) && GMARKS(sc, INV_RESENT) >= 1 && gs_all_valid(sc));
+    EXPECT(sc, gs_done(sc, a) && galene_owing(g, UINT64_MAX) == 0 && GMARKS(sc, INV_RESENT) >= 1 &&
+                   gs_all_valid(sc));
     uint32_t r = gs_get(sc, 2);
     gs_run(sc, 100);
     EXPECT(sc, gs_done(sc, r) && gs_ret(sc, r) == 20);
