@@ -143,9 +143,11 @@ struct acceptor_outbox {
 /* Bytes of the block that acceptor_init wants, aligned to 16. */
 size_t acceptor_size(void);
 /* memory: borrowed for the life of the core. index: this one's in genesis->acceptors. genesis: made
- * of the configuration (map_genesis_ok). kept: what was on disk, NULL at the first start; the
- * caller has refused to start unless map_cluster(&kept->base) is that of genesis. Both are copied.
- * now_ns: from here on nobody is voted out for D(1+rho) (R5). */
+ * of the configuration (map_genesis_ok). kept: what was on disk; the caller has refused to start
+ * unless map_cluster(&kept->base) is that of genesis. NULL: there was nothing; it then takes part
+ * only once it is sure to be new, or that what it may have voted before its disk was lost does not
+ * matter any more (acceptor.c). A cluster's very first map needs all of its acceptors, later ones a
+ * majority. Both are copied. now_ns: from here on nobody is voted out for D(1+rho) (R5). */
 struct acceptor *acceptor_init(void *memory, const struct member_params *p,
                                const struct member_map *genesis, const struct member_state *kept,
                                unsigned index, uint64_t now_ns);

@@ -91,7 +91,8 @@ static inline void wire_put_text(struct wire_writer *w, const char *text, size_t
     w->left -= n;
 }
 
-/* Into a field of that capacity, zeroes up to its end; bad if it does not fit with a terminator. */
+/* Into a field of that capacity, zeroes up to its end; bad if it does not fit with a terminator, or
+ * has zeroes. */
 static inline void wire_take_text(struct wire_reader *r, char *field, size_t capacity)
 {
     memset(field, 0, capacity);
@@ -104,6 +105,10 @@ static inline void wire_take_text(struct wire_reader *r, char *field, size_t cap
     memcpy(field, r->p, n);
     r->p += n;
     r->left -= n;
+    if (wire_text_len(field, capacity) != n) { /* a zero among them */
+        r->bad = true;
+        r->left = 0;
+    }
 }
 
 #endif

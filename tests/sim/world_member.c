@@ -457,7 +457,7 @@ static bool all_remember(const struct mw *w)
             return false;
         }
     }
-    return w->ms.acceptors > 1;
+    return w->ms.acceptors > 1 && w->ms.chosen > 0; /* the first map needs them all */
 }
 
 /* One acceptor of several, or one holder, may stay dead for ever. */

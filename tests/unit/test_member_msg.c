@@ -153,6 +153,23 @@ static void out_of_range_fields_are_refused(void **state)
     refused(&m);
 }
 
+static void texts_have_no_zeroes(void **state)
+{
+    (void)state;
+    struct member_msg m = sample(MEMBER_MSG_JOIN);
+    struct member_msg back;
+    size_t n = member_msg_encode(&m, frame, sizeof frame);
+    bool found = false;
+    for (size_t i = 0; i + 5 <= n && !found; i++) {
+        if (memcmp(frame + i, "shard", 5) == 0) {
+            frame[i + 4] = '\0';
+            found = true;
+        }
+    }
+    assert_true(found);
+    assert_int_equal(member_msg_decode(frame, n, &back, &back_map), ERR_PROTO);
+}
+
 static void garbage_is_harmless(void **state)
 {
     (void)state;
@@ -215,6 +232,7 @@ int main(void)
         cmocka_unit_test(a_join_says_all_of_it),
         cmocka_unit_test(a_promise_has_a_map_only_with_a_ballot),
         cmocka_unit_test(out_of_range_fields_are_refused),
+        cmocka_unit_test(texts_have_no_zeroes),
         cmocka_unit_test(garbage_is_harmless),
         cmocka_unit_test(a_state_comes_back),
         cmocka_unit_test(names_and_reasons_have_texts),
