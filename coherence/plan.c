@@ -75,21 +75,42 @@ static bool replacement_ready(const struct acceptor *a, const struct order *o)
     return false;
 }
 
+static bool blames_now(const struct acceptor *a, unsigned who, unsigned target)
+{
+    const struct node_info *n = &a->info[who];
+    return n->blames == a->st.base.nodes[target].id &&
+           a->now - n->blamed_at <= 4 * a->params.renew_ns;
+}
+
 /* How many members of its group say that this node does not answer them. */
 static unsigned blames_of(const struct acceptor *a, unsigned target)
 {
     const struct member_map *base = &a->st.base;
     unsigned count = 0;
     for (unsigned i = 0; i < base->node_count; i++) {
-        const struct node_info *n = &a->info[i];
         count += i != target && base->nodes[i].group == base->nodes[target].group &&
-                 (base->nodes[i].flags & MAP_MEMBER) != 0 && n->blames == base->nodes[target].id &&
-                 a->now - n->blamed_at <= 4 * a->params.renew_ns;
+                 (base->nodes[i].flags & MAP_MEMBER) != 0 && blames_now(a, i, target);
     }
     return count;
 }
 
-/* The one of the group that most of the others blame; the youngest of equals. */
+/* Do this member and another of its group say so of each other? Then the connection between them is
+ * gone, and one of the two has to go, however well both reach all others. */
+static bool blamed_by_whom_it_blames(const struct acceptor *a, unsigned target)
+{
+    const struct member_map *base = &a->st.base;
+    for (unsigned i = 0; i < base->node_count; i++) {
+        if (i != target && base->nodes[i].group == base->nodes[target].group &&
+            (base->nodes[i].flags & MAP_MEMBER) != 0 && blames_now(a, i, target) &&
+            blames_now(a, target, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The one of the group that most of the others blame, or of a pair that blame each other; the
+ * youngest of equals. */
 static unsigned most_blamed(const struct acceptor *a, uint16_t group)
 {
     const struct member_map *base = &a->st.base;
@@ -102,7 +123,8 @@ static unsigned most_blamed(const struct acceptor *a, uint16_t group)
         bool member = (base->nodes[i].flags & MAP_MEMBER) != 0;
         unsigned others = map_members(base, group) - (member ? 1 : 0);
         unsigned count = blames_of(a, i);
-        if (count > 0 && count * 2 > others && count >= most) {
+        bool enough = count * 2 > others || blamed_by_whom_it_blames(a, i);
+        if (count > 0 && enough && count >= most) {
             found = i;
             most = count;
         }

@@ -373,6 +373,7 @@ void hot_worker_stop(struct proxy_worker *pw)
     hw->stopping = true;
     if (hw->index == 0) {
         hot_views_stop();
+        hot_member_stop();
     }
     hot_peers_close(hw);
     hot_cores_stop(hw);

@@ -45,6 +45,60 @@ void hot_frames_free(struct hot_frames *list)
     }
 }
 
+/* ---- who does not answer (G10) ---- */
+
+#define TICK_US 50000u
+#define TICK_LATE_NS 50000000u /* then what the others sent lies unread: nobody is blamed */
+#define BLAME_NS 100000000u
+
+static unsigned place_of(const struct hot_worker *hw, uint32_t id)
+{
+    unsigned i = 0;
+    while (i < hw->group.peer_count && hw->group.peers[i].id != id) {
+        i++;
+    }
+    return i;
+}
+
+static void note_asked(struct hot_worker *hw, uint32_t id)
+{
+    unsigned i = place_of(hw, id);
+    if (i < hw->group.peer_count && hw->asked_ns[i] == 0) {
+        hw->asked_ns[i] = hw->now_ns;
+    }
+}
+
+static void note_heard(struct hot_worker *hw, uint32_t id)
+{
+    unsigned i = place_of(hw, id);
+    if (i < hw->group.peer_count) {
+        hw->asked_ns[i] = 0;
+    }
+}
+
+static void on_tick(void *arg)
+{
+    struct hot_worker *hw = arg;
+    uint64_t now = clk_boot_ns();
+    uint32_t blames = 0;
+    uint64_t oldest = UINT64_MAX;
+    for (unsigned i = 0; i < hw->group.peer_count; i++) {
+        if (hw->asked_ns[i] != 0 && now > hw->tick_ns + TICK_LATE_NS) {
+            hw->asked_ns[i] = now;
+        }
+        if (hw->asked_ns[i] != 0 && now - hw->asked_ns[i] > BLAME_NS && hw->asked_ns[i] < oldest) {
+            oldest = hw->asked_ns[i];
+            blames = hw->group.peers[i].id;
+        }
+    }
+    /* relaxed: worker 0 is told by a post, which orders it */
+    if (atomic_exchange_explicit(&hw->blames, blames, memory_order_relaxed) != 0 || blames != 0) {
+        hot_member_blame(hw);
+    }
+    hw->tick_ns = now + TICK_US * 1000ull;
+    loop_timer_start(hw->tick, TICK_US);
+}
+
 /* ---- sending ---- */
 
 static void send_frame(struct hot_worker *hw, uint32_t to, unsigned flags, struct span frame)
@@ -71,8 +125,12 @@ void hot_peers_send(struct hot_worker *hw, const struct view *v, uint32_t to_mas
     uint8_t *at = (uint8_t *)buf_reserve(&hw->frame, size);
     size_t len = gmsg_encode(m, &b, at, size);
     unsigned flags = m->kind == GMSG_ACK ? TRANSPORT_ACK : 0;
+    bool asks = m->kind == GMSG_INV || m->kind == GMSG_PREP || m->kind == GMSG_DRAIN;
     for (unsigned i = 0; i < view_count(v); i++) {
         if ((to_mask >> i & 1) != 0) {
+            if (asks && v->ids[i] != hw->id) {
+                note_asked(hw, v->ids[i]);
+            }
             send_frame(hw, v->ids[i], flags, span_of((const char *)at, len));
         }
     }
@@ -166,6 +224,7 @@ static void on_message(void *arg, uint32_t peer, const void *bytes, size_t len)
 {
     struct hot_worker *hw = arg;
     hw->stats.messages_in++;
+    note_heard(hw, peer);
     if (!hot_take_frame(hw, peer, span_of(bytes, len))) {
         static struct log_limit limit;
         if (log_limited(&limit)) {
@@ -229,6 +288,8 @@ void hot_peers_close(struct hot_worker *hw)
     transport_free(hw->transport);
     hw->transport = NULL;
     hw->group.peer_count = 0;
+    loop_timer_free(hw->tick);
+    hw->tick = NULL;
     hot_frames_free(&hw->held);
     hot_frames_free(&hw->self);
 }
@@ -253,6 +314,11 @@ void hot_peers_set(struct hot_worker *hw, const struct hot_group *g)
         }
     }
     hw->group = *g;
+    memset(hw->asked_ns, 0, sizeof hw->asked_ns);
+    if (hw->tick == NULL) {
+        hw->tick = loop_timer_new(hw->pw->w->loop, on_tick, hw);
+        on_tick(hw);
+    }
     for (unsigned i = 0; i < g->peer_count; i++) {
         if (g->peers[i].id == hw->id) {
             continue;

@@ -124,6 +124,12 @@ struct hot_worker {
     struct transport_metrics *metrics; /* its counters; NULL: no transport yet */
     struct hot_frames held;            /* of an epoch that is not installed yet */
     struct hot_group group;
+    /* when each of group.peers was sent what wants an answer and has said nothing since; 0: nothing
+     * is awaited */
+    uint64_t asked_ns[HOT_PEERS_MAX];
+    struct loop_timer *tick;
+    uint64_t tick_ns;        /* when it is due */
+    _Atomic uint32_t blames; /* the member that has not answered for too long; 0: none */
     struct buf frame;
     struct hot_stats stats;
 };
@@ -229,6 +235,9 @@ void hot_member_start(struct proxy_worker *pw); /* worker 0, before the loops ru
 bool hot_member_lease(struct lease *lease);
 /* The same, if it has changed since this worker asked last. */
 bool hot_member_news(struct hot_worker *hw, struct lease *lease);
+void hot_member_stop(void);
 void hot_member_retired(void);
+/* This worker's `blames` is not 0, or no longer. */
+void hot_member_blame(struct hot_worker *hw);
 
 #endif

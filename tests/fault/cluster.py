@@ -132,7 +132,7 @@ class Cluster:
     """One shard or more, every process on its own host. The acceptors are the first three nodes, or as many witnesses.
     relay: connections of nodes to nodes and acceptors lead through relays. disk: size of each node's own file system."""
 
-    def __init__(self, net, build, proxies=2, shards=1, replicas=3, workers=1, witnesses=0, relay=False, disk="", node_opts=()):
+    def __init__(self, net, build, proxies=2, shards=1, replicas=3, workers=1, witnesses=0, relay=False, disk="", node_opts=(), proxy_opts=()):
         self.net, self.build, self.workers = net, os.path.abspath(build), workers
         self.dir = tempfile.mkdtemp()
         hosts = [[net.host("n%d%d" % (s, r)) for r in range(replicas)] for s in range(shards)]
@@ -152,7 +152,7 @@ class Cluster:
             return Process(self, "node", h, NODE_PORT, lines, disk)
 
         def proxy(h):
-            return Process(self, "proxy", h, PROXY_PORT, [*common, "cluster-announce-ip " + h.address, "proxies " + " ".join(
+            return Process(self, "proxy", h, PROXY_PORT, [*common, *proxy_opts, "cluster-announce-ip " + h.address, "proxies " + " ".join(
                 "%s:%d" % (p.address, PROXY_PORT) for p in proxy_hosts)])
 
         self.shards = [[node(h) for h in of] for of in hosts]
