@@ -181,6 +181,7 @@ static void retire(struct hotset *h, const struct gmsg *m, uint64_t cool_ns)
     }
 }
 
+/* An entry that cannot become Valid by itself. */
 static void on_stuck(struct hotset *h, struct hot_key *k, const struct gmsg *m)
 {
     if (k == NULL || (known_cold(k) && m->generation > k->generation)) {
@@ -199,18 +200,26 @@ static void on_stuck(struct hotset *h, struct hot_key *k, const struct gmsg *m)
     }
 }
 
+/* The backend said so. A key that is taken for cold may be hot all the same: a PROMOTE of unknown
+ * outcome took effect after the DEMOTE that was to undo it. */
+static void on_unknown_hot(struct hotset *h, struct hot_key *k, const struct gmsg *m)
+{
+    if (k != NULL && known_cold(k)) {
+        retire(h, m, 0);
+    } else {
+        on_stuck(h, k, m);
+    }
+}
+
 static void on_demote_wish(struct hotset *h, struct hot_key *k, const struct gmsg *m)
 {
-    if (k == NULL || known_cold(k)) {
-        uint64_t known = k == NULL ? 0 : k->generation;
-        if (m->generation <= known) {
-            tell_cold(h, m, known);
-        } else {
-            retire(h, m, h->limits.cool_ns);
-        }
-        return;
+    if (k != NULL && !known_cold(k)) {
+        hot_demote(h, k, m->generation, h->limits.cool_ns);
+    } else if (m->generation == 0) {
+        tell_cold(h, m, k == NULL ? 0 : k->generation);
+    } else {
+        retire(h, m, h->limits.cool_ns);
     }
-    hot_demote(h, k, m->generation, h->limits.cool_ns);
 }
 
 void hot_on_report(struct hotset *h, const struct gmsg *m)
@@ -227,7 +236,7 @@ void hot_on_report(struct hotset *h, const struct gmsg *m)
     case GMSG_REPORT_UNKNOWN_HOT:
         hot_mark(h, HOTSET_MARK_REPORT_UNKNOWN_HOT, k, m->generation, m->sender);
         if (!MUTANT(G9_UNKNOWN_HOT_IGNORED)) {
-            on_stuck(h, k, m);
+            on_unknown_hot(h, k, m);
         }
         return;
     case GMSG_REPORT_UNCACHEABLE:

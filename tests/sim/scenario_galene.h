@@ -81,6 +81,7 @@ extern const uint32_t gs_all[];
     X(g9_control_of_older_views_is_refused)                                                        \
     X(g9_control_keeps_its_order)                                                                  \
     X(g9_unknown_hot_key_is_retired)                                                               \
+    X(g9_late_promote_is_retired)                                                                  \
     X(g9_newer_generation_is_left_alone)                                                           \
     X(g10_new_view_restarts_the_round)                                                             \
     X(g10_acks_start_empty)                                                                        \

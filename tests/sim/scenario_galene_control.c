@@ -210,6 +210,28 @@ void g9_unknown_hot_key_is_retired(struct gscript *sc)
     EXPECT(sc, HMARKS(sc, REPORT_UNKNOWN_HOT) == 1 && !gs_hot_at_shard(sc));
 }
 
+/* A PROMOTE of unknown outcome takes effect after the key has been demoted again. */
+void g9_late_promote_is_retired(struct gscript *sc)
+{
+    sc->w->hold_requests = true;
+    gs_hot(sc);
+    sc->w->hold_requests = false;
+    gb_break(sc->s, 0);
+    EXPECT(sc, HMARKS(sc, PROMOTE_UNKNOWN) == 1 && !gs_hot_at_shard(sc));
+    gs_cold(sc);
+    gs_run(sc, 1000);
+    EXPECT(sc, HMARKS(sc, DEMOTE_REFUSED) == 1 && !gs_prepared(sc, 1));
+    gb_late(sc->s, 0);
+    gs_run(sc, 500);
+    EXPECT(sc, gs_hot_at_shard(sc));
+    uint32_t a = gs_set(sc, 1, 20);
+    gs_run(sc, 2000);
+    EXPECT(sc, gs_done(sc, a) && !gs_hot_at_shard(sc));
+    uint32_t b = gs_demote(sc, 2);
+    gs_run(sc, 1000);
+    EXPECT(sc, gs_done(sc, b));
+}
+
 /* A coordinator that was left out, alone in what it takes for the view. */
 void g9_newer_generation_is_left_alone(struct gscript *sc)
 {
