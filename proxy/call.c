@@ -47,6 +47,10 @@ static struct call *call_take(struct proxy_worker *pw)
 static void call_give(struct call *k)
 {
     struct proxy_worker *pw = k->pw;
+    if (k->watch && k->c != NULL) {
+        k->c->watching = false;
+    }
+    k->watch = false;
     if (k->hold != NULL) {
         hold_give(pw, k->hold);
     }
@@ -113,6 +117,7 @@ struct call *call_open(struct client *c, const struct admitted *a, int argc)
     k->silent = a->silent;
     k->failed = false;
     k->later = false;
+    k->watch = false;
     k->with_core = false;
     k->hot_hash = 0;
     k->hot_generation = 0;
@@ -142,6 +147,7 @@ struct call *part_open(struct proxy_worker *pw, struct gather *g, uint32_t index
     k->silent = false;
     k->failed = false;
     k->later = false;
+    k->watch = false;
     k->with_core = false;
     k->hot_generation = 0;
     k->sr.sent_ns = shard_now_get(pw->pool);

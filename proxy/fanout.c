@@ -125,6 +125,8 @@ enum taken fanout(struct client *c, const struct admitted *a, const struct conn_
     case KIND_COPY:
     case KIND_SLOT:
     case KIND_ANY:
+    case KIND_EXEC:
+    case KIND_WATCH:
     case KIND_REFUSED:
     case KIND_COUNT:
         break;

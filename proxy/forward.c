@@ -12,6 +12,7 @@
 #include "proxy/hotkeys.h"
 #include "proxy/lane.h"
 #include "proxy/profile.h"
+#include "proxy/transaction.h"
 
 #define TRIES_MAX 5
 #define KEYS_INLINE 64
@@ -391,6 +392,9 @@ void forward_answer(struct call *k, enum shard_result result, struct span bytes,
             if (__builtin_expect(k->count != NULL && k->count->cmd == k->pw->freq_row, 0)) {
                 answer_freq(k, bytes, request);
                 return;
+            }
+            if (__builtin_expect(k->watch, 0)) {
+                bytes = transaction_watched(k, bytes, request);
             }
             call_answer(k, bytes, request);
         } else {

@@ -14,6 +14,7 @@
 #include "common/num.h"
 #include "proxy/gather.h"
 #include "proxy/hot_private.h"
+#include "proxy/transaction.h"
 
 #define ARGS_MAX 16
 #define KEEP_BYTES 4096u
@@ -260,27 +261,23 @@ static bool is_known(struct span key)
 
 /* A command about several keys, of which one is hot: those that are known to be hot are demoted,
  * all if none is; then it is sent again (G13). */
-static bool demote_keys(struct call *k, const struct cmd *cmd, const struct span *argv, int argc,
+static bool demote_keys(struct call *k, const struct cmd *cmd, const struct span *keys, int n,
                         struct span request)
 {
-    int *idx = mem_alloc((size_t)argc * sizeof *idx);
-    int n = cmd_get_keys(cmd, argv, argc, idx, argc);
     int known = 0;
     for (int i = 0; i < n; i++) {
-        known += is_known(argv[idx[i]]);
+        known += is_known(keys[i]);
     }
     k->hot_waits = 0;
     for (int i = 0; i < n; i++) {
-        struct span key = argv[idx[i]];
-        if (known == 0 || is_known(key)) {
-            struct hot_op *op = op_for(k, cmd, key, request);
+        if (known == 0 || is_known(keys[i])) {
+            struct hot_op *op = op_for(k, cmd, keys[i], request);
             op->demote = true;
             op->generation = known == 0 ? k->hot_generation : 0;
             k->hot_waits++;
             hot_op_send(op);
         }
     }
-    mem_free(idx);
     if (k->hot_waits == 0) {
         return false;
     }
@@ -288,15 +285,43 @@ static bool demote_keys(struct call *k, const struct cmd *cmd, const struct span
     return true;
 }
 
+static bool demote_named(struct call *k, const struct cmd *cmd, struct span request)
+{
+    uint64_t all = 0;
+    (void)hot_split_header(request, &all);
+    struct span *argv = mem_alloc((size_t)all * sizeof *argv);
+    struct span *keys = mem_alloc((size_t)all * sizeof *keys);
+    int argc = request_args(request, argv, (int)all);
+    int n = 0;
+    if (cmd->group == GROUP_TRANSACTIONS) {
+        n = transaction_keys(argv, argc, keys);
+    } else {
+        int *idx = mem_alloc((size_t)argc * sizeof *idx);
+        n = cmd_get_keys(cmd, argv, argc, idx, argc);
+        for (int i = 0; i < n; i++) {
+            keys[i] = argv[idx[i]];
+        }
+        mem_free(idx);
+    }
+    bool ok = demote_keys(k, cmd, keys, n, request);
+    mem_free(keys);
+    mem_free(argv);
+    return ok;
+}
+
 bool hot_convert(struct call *k, struct span request)
 {
-    struct span few[ARGS_MAX];
-    struct span *argv = few;
+    struct span argv[ARGS_MAX];
     int argc = request_args(request, argv, ARGS_MAX);
     const struct cmd *cmd = argc > 0 ? cmd_find_request(argv, argc) : NULL;
+    bool is_tx = argc > 2 && span_is(argv[0], "halcyon") && span_is(argv[1], "exec");
+    cmd = is_tx ? cmd_find(argv[1]) : cmd;
     struct client *c = client_behind(k);
     if (c == NULL || k->pw->hot == NULL) {
         return false;
+    }
+    if (is_tx) {
+        return demote_named(k, cmd, request);
     }
     if (cmd == NULL || (cmd->flags & CMD_FANOUT) != 0 ||
         (cmd->first_key == 0 && cmd->keys == NULL)) {
@@ -317,11 +342,5 @@ bool hot_convert(struct call *k, struct span request)
         hot_op_send(op);
         return true;
     }
-    uint64_t all = 0;
-    (void)hot_split_header(request, &all);
-    argv = mem_alloc((size_t)all * sizeof *argv);
-    argc = request_args(request, argv, (int)all);
-    bool ok = demote_keys(k, cmd, argv, argc, request);
-    mem_free(argv);
-    return ok;
+    return demote_named(k, cmd, request);
 }

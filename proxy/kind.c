@@ -29,6 +29,8 @@ static const struct {
     {"copy", KIND_COPY},
     {"cluster|countkeysinslot", KIND_SLOT},
     {"cluster|getkeysinslot", KIND_SLOT},
+    {"exec", KIND_EXEC},
+    {"watch", KIND_WATCH},
     {"move", KIND_REFUSED},
     {"swapdb", KIND_REFUSED},
 };

@@ -14,6 +14,7 @@
 #include "proxy/lane.h"
 #include "proxy/profile.h"
 #include "proxy/resolve.h"
+#include "proxy/transaction.h"
 
 static struct proxy process; /* one per process: written by prepare, before the workers start */
 
@@ -71,6 +72,10 @@ static enum taken dispatch_cold(struct client *c, const struct admitted *a,
     case KIND_FLUSHALL:
     case KIND_RANDOMKEY:
         return fanout(c, a, q, kind);
+    case KIND_EXEC:
+        return transaction_exec(c, a, q);
+    case KIND_WATCH:
+        return transaction_watch(c, a, q);
     case KIND_KEY:
     case KIND_KEYS:
     case KIND_COPY:
@@ -140,7 +145,7 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
     size_t i = 0;
     for (; i < n; i++) {
         const struct conn_req *q = &reqs[i];
-        if (__builtin_expect(c->open >= c->window, 0)) {
+        if (__builtin_expect(c->open >= c->window || c->watching, 0)) {
             c->stalled = true;
             c->pw->stats.stalls++;
             break;

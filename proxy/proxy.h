@@ -45,9 +45,11 @@ enum kind {
     KIND_KEYSPACE_OK,     /* FLUSHDB */
     KIND_FLUSHALL,
     KIND_RANDOMKEY,
-    KIND_SLOT,    /* about the keys of one slot, at argv[2] (CLUSTER COUNTKEYSINSLOT) */
-    KIND_COPY,    /* as KIND_KEYS, with the DB option */
-    KIND_ANY,     /* no key: any node can answer (OBJECT HELP) */
+    KIND_SLOT, /* about the keys of one slot, at argv[2] (CLUSTER COUNTKEYSINSLOT) */
+    KIND_COPY, /* as KIND_KEYS, with the DB option */
+    KIND_ANY,  /* no key: any node can answer (OBJECT HELP) */
+    KIND_EXEC, /* transaction.c */
+    KIND_WATCH,
     KIND_REFUSED, /* not here: kind_refusal says why */
     KIND_COUNT
 };
@@ -79,6 +81,7 @@ struct call {
     bool silent;
     bool failed; /* the held reply is an error */
     bool write;
+    bool watch;    /* of a WATCH: its client waits for it */
     bool later;    /* waits for the session layer (SESSION_LATER) */
     uint16_t argc; /* of the request, at most UINT16_MAX */
     uint32_t part; /* index in g */
@@ -106,6 +109,7 @@ struct client {
     struct call *head, **tail;
     uint32_t open;   /* calls in the list */
     uint32_t window; /* at most so many are opened; adapts to the size of replies */
+    bool watching;   /* a WATCH is under way: nothing is read until it is answered */
     bool stalled;    /* a request was refused for lack of room: resume when calls end */
     uint32_t token;  /* of the next command of the session layer */
     bool admitted;   /* `a` is the judgement of the first request not taken */

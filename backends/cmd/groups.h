@@ -19,6 +19,7 @@
     X(geo)                                                                                         \
     X(sort)                                                                                        \
     X(connection)                                                                                  \
+    X(transaction)                                                                                 \
     X(cluster)                                                                                     \
     X(server)
 

@@ -8,7 +8,10 @@
 #include "backends/member/commands.h"
 #include "backends/node/node.h"
 #include "backends/node/replica.h"
+#include "backends/node/tx.h"
+#include "backends/node/watch.h"
 #include "backends/server/acl.h"
+#include "backends/server/transaction.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
@@ -106,6 +109,22 @@ static const struct span *inner_of(struct node_worker *nw, const struct request 
     return r->ns->link_proto != 0 ? r->argv : inner_argv(nw, cmd, r->db, r->argv, r->argc);
 }
 
+/* For WATCH at a node alone. */
+static void note_changes(struct node_worker *nw, const struct cmd *cmd, const struct span *argv,
+                         int argc)
+{
+    if ((cmd->flags & CMD_FANOUT) != 0) {
+        watch_changed_all(nw->watch);
+        return;
+    }
+    int *idx = mem_alloc((size_t)argc * sizeof *idx);
+    int n = cmd_get_keys(cmd, argv, argc, idx, argc);
+    for (int i = 0; i < n; i++) {
+        watch_changed(nw->watch, argv[idx[i]]);
+    }
+    mem_free(idx);
+}
+
 /* Runs a command by its row. False: out holds the node's own words (MOVED), which a link does not
  * wrap. */
 static bool run(struct node_worker *nw, const struct request *r, const struct admitted *a,
@@ -133,6 +152,9 @@ static bool run(struct node_worker *nw, const struct request *r, const struct ad
                         .config = &nw->config,
                         .db = r->db};
     cmd->handler(&c);
+    if (__builtin_expect(watch_any(nw->watch), 0) && (cmd->flags & CMD_WRITE) != 0) {
+        note_changes(nw, cmd, argv, r->argc);
+    }
     return true;
 }
 
@@ -316,12 +338,120 @@ static enum taken take_hot_set(struct node_worker *nw, struct request *r)
     return TAKEN;
 }
 
+/* All keys of one slot, and it is served here. */
+static bool tx_slot_check(struct node_worker *nw, const struct tx *t, struct resp_out *out)
+{
+    struct span get[2] = {SPAN_LIT("get"), t->keys[0]};
+    for (uint32_t i = 1; i < t->key_count; i++) {
+        if (slot_of_inner(t->keys[i]) != slot_of_inner(t->keys[0])) {
+            resp_error(out, "CROSSSLOT Keys in request don't hash to the same slot");
+            return false;
+        }
+    }
+    return node_slots_check(nw, cmd_find(get[0]), get, 2, out);
+}
+
+/* HALCYON EXEC, HALCYON WATCH: from a link, or made from what a client's session has queued. The
+ * reply is always queued. */
+static enum taken take_tx(struct node_worker *nw, const struct request *r, const struct admitted *a)
+{
+    struct tx t = {0};
+    struct resp_out out = {&nw->reply_scratch, r->ns->s.c.proto};
+    buf_consume(out.b, buf_used(out.b));
+    bool is_link = r->ns->link_proto != 0;
+    const char *why = "ERR HALCYON WATCH takes keys";
+    bool ok = true;
+    bool wraps = false;
+    enum replica_taken taken = REPLICA_CONTROL;
+    if (span_is(r->argv[1], "watch")) {
+        tx_parse_watch(&t, r->argv, r->argc);
+    } else {
+        ok = tx_parse_exec(&t, r->argv, r->argc, &why);
+    }
+    if (!ok || t.key_count == 0) {
+        resp_error(&out, why);
+    } else if (tx_slot_check(nw, &t, &out)) {
+        size_t start = is_link ? node_wrap_begin(nw, &out) : 0;
+        struct replica_request q = {
+            .ns = r->ns, .a = a, .argv = r->argv, .argc = r->argc, .db = r->db};
+        wraps = true;
+        if (nw->memory_max != 0 && t.denyoom && !node_make_room(nw)) {
+            nw->count[NODE_OOM]++;
+            resp_error(&out, "OOM command not allowed when used memory > 'maxmemory'.");
+        } else if (nw->replica == NULL) {
+            tx_run_alone(nw, &t, &out);
+        } else {
+            node_wrap_cancel(&out, start);
+            wraps = false;
+            taken = replica_serve_tx(nw, &q, &t, &out);
+        }
+        if (wraps && is_link) {
+            node_wrap_end(nw, &out, start);
+        }
+    }
+    tx_free(&t);
+    if (taken == REPLICA_FULL) {
+        return full(nw, r);
+    }
+    if (taken == REPLICA_CONTROL) {
+        queue_reply(nw, r, a, &out);
+    }
+    return TAKEN;
+}
+
+/* EXEC and WATCH of a client of our own. */
+static enum taken take_session_tx(struct node_worker *nw, const struct request *r,
+                                  const struct admitted *a)
+{
+    struct session *s = &r->ns->s;
+    struct resp_out out = {&nw->reply_scratch, s->c.proto};
+    struct buf request = {0};
+    unsigned slot = 0;
+    bool writes = false;
+    bool is_watch = a->cmd->name[0] == 'w';
+    if (nw->replica != NULL && !replica_has_room(nw->replica)) {
+        return full(nw, r);
+    }
+    buf_consume(out.b, buf_used(out.b));
+    bool ask = is_watch ? session_watch_request(s, r->argv, r->argc, &out, &request, &slot)
+                        : session_exec(s, &out, &request, &slot, &writes);
+    if (!ask) {
+        queue_reply(nw, r, a, &out);
+        return TAKEN;
+    }
+    static const struct resp_limits limits = {.bulk_bytes_max = UINT32_MAX,
+                                              .args_max = RESP_ARGS_MAX};
+    struct resp_parser parser;
+    size_t used = 0;
+    resp_parser_init(&parser);
+    must(resp_parse(&parser, buf_head(&request), buf_used(&request), &limits, &used,
+                    &(struct errmsg){{0}}) == RESP_REQUEST);
+    struct request made = {.ns = r->ns, .argv = parser.argv, .argc = (int)parser.argc};
+    if (is_watch) {
+        buf_add(&r->ns->watch_request, buf_head(&request), buf_used(&request));
+    }
+    enum taken taken = take_tx(nw, &made, a);
+    must(taken == TAKEN);
+    resp_parser_free(&parser);
+    buf_free(&request);
+    return taken;
+}
+
+static bool is_session_tx(const struct cmd *cmd)
+{
+    return __builtin_expect(cmd->group == GROUP_TRANSACTIONS, 0);
+}
+
 /* HALCYON ... of a link that takes its turn among the link's requests. *rest: what is left is a
  * command to take. */
 static enum taken take_link(struct node_worker *nw, struct request *r, bool *rest)
 {
     if (span_is(r->argv[1], "promote") || span_is(r->argv[1], "demote")) {
         return take_hot_set(nw, r);
+    }
+    if (span_is(r->argv[1], "exec") || span_is(r->argv[1], "watch")) {
+        struct admitted a = {.cmd = cmd_find(r->argv[1])};
+        return take_tx(nw, r, &a);
     }
     const char *why = NULL;
     *rest = unwrap_link(r, &why);
@@ -340,7 +470,7 @@ static enum taken take_link(struct node_worker *nw, struct request *r, bool *res
 
 static bool is_link_word(const struct request *r)
 {
-    static const char *const words[] = {"db", "hotwrite", "promote", "demote"};
+    static const char *const words[] = {"db", "hotwrite", "promote", "demote", "exec", "watch"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (r->ns->link_proto != 0 && r->argc >= 2 && span_is(r->argv[1], words[i])) {
             return true;
@@ -366,6 +496,9 @@ static enum taken take_membership(struct node_worker *nw, const struct request *
 
 static enum taken take(struct node_worker *nw, struct request *r, struct resp_out *out)
 {
+    if (__builtin_expect(buf_used(&r->ns->watch_request) != 0, 0)) {
+        return NOT_TAKEN; /* when WATCH has been answered */
+    }
     if (__builtin_expect(r->argv[0].len == 7 && (r->argv[0].p[0] | 0x20) == 'h' &&
                              span_is(r->argv[0], "halcyon"),
                          0)) {
@@ -390,6 +523,9 @@ static enum taken take(struct node_worker *nw, struct request *r, struct resp_ou
     struct admitted a;
     switch (session_admit(&r->ns->s, r->argv, r->argc, &a)) {
     case ADMIT_DISPATCH:
+        if (is_session_tx(a.cmd)) {
+            return take_session_tx(nw, r, &a);
+        }
         if (nw->replica != NULL) {
             return take_replicated(nw, r, &a, out);
         }

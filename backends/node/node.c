@@ -1,6 +1,7 @@
 /* halcyon-node as a server: what server_main (backends/server) asks of a daemon. */
 #include "backends/node/node.h"
 #include "backends/node/replica.h"
+#include "backends/node/watch.h"
 
 #include "backends/member/acceptor.h"
 #include "backends/member/membership.h"
@@ -140,6 +141,7 @@ static enum err worker_start(struct worker *w, struct errmsg *why)
         return errmsg_set(why, ERR_IO, "the system gives no random numbers");
     }
     nw->store = store_new(&o);
+    nw->watch = watch_new();
     configure(w);
     node_slots_build(nw);
     node_cron_start(nw);
@@ -173,6 +175,7 @@ static void worker_stop(struct worker *w)
     mem_free(nw->waiting);
     buf_free(&nw->reply_scratch);
     store_free(nw->store);
+    watch_free(nw->watch);
     cluster_map_drop(nw->map);
     buf_free(&nw->inner_keys);
     mem_free(nw->inner_argv);
@@ -184,6 +187,7 @@ static void worker_stop(struct worker *w)
 
 static void on_close(struct session *s)
 {
+    buf_free(&((struct node_session *)(void *)s)->watch_request);
     struct node_session *ns = (struct node_session *)(void *)s;
     replies_close(ns);
     if (ns->link_proto != 0) {

@@ -50,6 +50,7 @@ struct node_worker {
     int shard; /* its own, an index of the map; -1: in none */
     struct replica *replica; /* NULL: the only node of its shard, for good */
     struct store *store;
+    struct watch_table *watch; /* of a node alone */
     struct cmd_stats stats;
     struct node_metrics *metrics;
     struct cmd_config config;
@@ -85,7 +86,8 @@ struct node_session {
     struct session s; /* first */
     /* replies that come later, and what is behind them */
     struct reply_slot *first_slot, *last_slot;
-    uint8_t link_proto; /* 2 or 3: a proxy's link (docs/architecture.md); 0: anybody else */
+    struct buf watch_request; /* of a WATCH whose reply is not there yet: nothing else is taken */
+    uint8_t link_proto;       /* 2 or 3: a proxy's link (docs/architecture.md); 0: anybody else */
 };
 
 /* dispatch.c */

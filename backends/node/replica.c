@@ -354,6 +354,7 @@ static void abandon(struct replica *r, struct rop *op)
     }
     blob_drop(r, op->command);
     blob_drop(r, op->key);
+    replica_tx_free(r, op);
 }
 
 /* Operations whose end the core never told. */

@@ -17,6 +17,7 @@
  *   replica.c        life, steps, outbox, peers
  *   replica_store.c  the store behind the core's vtable, references
  *   replica_serve.c  commands to operations and replies
+ *   replica_multi.c  commands of several keys, transactions
  *   replica_hot.c    hot keys: what the proxies' caches ask for
  *   replica_view.c   where views and leases come from
  *   replica_member.c ... with `membership builtin`: incarnations that come and go
@@ -59,9 +60,15 @@ enum replica_taken {
     REPLICA_FULL
 };
 
+bool replica_has_room(const struct replica *r); /* for another operation of a client */
 /* Runs or starts one data command. */
 enum replica_taken replica_serve(struct node_worker *nw, const struct replica_request *q,
                                  struct resp_out *out);
+
+/* Starts commands that run as one (tx.h); takes what it keeps out of t, which has a key. */
+struct tx;
+enum replica_taken replica_serve_tx(struct node_worker *nw, const struct replica_request *q,
+                                    struct tx *t, struct resp_out *out);
 
 /* HALCYON PROMOTE and DEMOTE of a link (replica_hot.c): an inner key of a slot served here. */
 struct replica_hot_change {
@@ -89,6 +96,7 @@ void replica_cron(struct node_worker *nw);
     X(reads_local)                                                                                 \
     X(reads_waited)                                                                                \
     X(reads_refused)                                                                               \
+    X(multis_started)                                                                               \
     X(writes_started) X(writes_done) X(writes_unknown) X(writes_nothing) X(inv_sent) X(ack_sent)   \
         X(val_sent) X(other_sent) X(messages_received) X(values_installed) X(expired_by_write)     \
             X(transfer_items) X(transfer_bytes)

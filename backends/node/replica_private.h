@@ -41,8 +41,17 @@ struct rop {
     /* HOTWRITE (WRITE, UPDATE; EXPIRE with a read for a command), PROMOTE, DEMOTE: */
     bool hot;
     uint64_t generation;
+    struct rop_tx *tx; /* MULTI: `command` is the list; NULL otherwise */
     struct buf reply;
     struct buf value; /* hot: the key as the operation left it, as in a hot_reply */
+};
+
+/* An operation of several keys (tx.h). */
+struct rop_tx {
+    struct blob **keys; /* holds each */
+    uint32_t key_count, watch_count, replies;
+    struct tx_watch *watches;
+    bool exec, asks, writes, rewrites;
 };
 
 /* Several operations that answer one request (DEL a b c, MSET). */
@@ -189,7 +198,6 @@ void replica_key(struct replica *r, struct hermes_key *key, struct blob *b);
 size_t replica_parse(struct replica *r, struct span bytes, size_t at);
 
 /* replica_serve.c */
-bool replica_has_room(const struct replica *r); /* for another operation of a client */
 struct rop *rop_new(struct replica *r);
 void rop_free(struct rop *op);
 struct rop *rop_for(struct replica *r, const struct replica_request *q, struct span key,
@@ -206,6 +214,17 @@ void replica_op_done(struct replica *r, const struct hermes_done *d);
 /* Runs a command on a store at now_ms, appending its reply. */
 void replica_run(struct replica *r, const struct cmd *cmd, const struct span *argv, int argc,
                  const struct cmd_ctx *like, struct resp_out *out);
+
+#define REPLICA_TRYAGAIN                                                                           \
+    "TRYAGAIN this replica does not serve now: no lease, or not a member of its shard"
+
+/* replica_multi.c */
+void replica_tx_free(struct replica *r, struct rop *op);
+bool replica_prepare_multi(struct replica *r, struct rop *op, uint64_t now_ms,
+                           struct coh_ref *effects);
+/* op NULL: somebody else's. */
+void replica_apply_multi(struct replica *r, const struct hermes_part *parts, uint32_t count,
+                         const struct hermes_update *u, struct rop *op);
 
 /* replica_hot.c: HOTWRITE, PROMOTE, DEMOTE (DESIGN section 5) */
 enum replica_taken replica_hot_serve(struct replica *r, const struct replica_request *q,

@@ -10,10 +10,11 @@
  *
  * DEL UNLINK MSET with several keys: an operation each, one reply. FLUSHALL, FLUSHDB: an operation
  * for each key that is there now, a bounded number at a time. Other commands that write several
- * keys need the slot's exclusive grant (H11) and are refused. */
+ * keys are one update of all of them (replica_multi.c). */
 #include <string.h>
 
 #include "backends/node/replica_private.h"
+#include "backends/node/tx.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/must.h"
@@ -23,8 +24,7 @@
              refuse */
 #define FLUSH_OPEN_MAX 64u
 
-static const char tryagain[] =
-    "TRYAGAIN this replica does not serve now: no lease, or not a member of its shard";
+static const char tryagain[] = REPLICA_TRYAGAIN;
 static const char unknown[] = "UNKNOWN the outcome of this write is not known";
 
 /* ---- operations ---- */
@@ -54,6 +54,7 @@ void rop_free(struct rop *op)
     blob_drop(r, op->command);
     blob_drop(r, op->key);
     op->command = op->key = NULL;
+    replica_tx_free(r, op);
     buf_consume(&op->reply, buf_used(&op->reply));
     buf_trim(&op->reply, 4096);
     buf_consume(&op->value, buf_used(&op->value));
@@ -373,7 +374,7 @@ void replica_op_done(struct replica *r, const struct hermes_done *d)
         return;
     }
     bool fine = d->result == HERMES_DONE || d->result == HERMES_NOTHING;
-    if (!is_write && fine && !op->replied) {
+    if (!is_write && fine && !op->replied && op->tx == NULL) {
         queue_again(r, op);
         return;
     }
@@ -640,6 +641,35 @@ static enum replica_taken serve_split(struct replica *r, const struct replica_re
     return REPLICA_LATER;
 }
 
+/* SORT may read keys that it does not name. */
+static bool names_all_its_keys(const struct replica_request *q)
+{
+    bool sorts = strcmp(q->a->cmd->name, "sort") == 0;
+    for (int i = 2; sorts && i + 1 < q->argc; i++) {
+        bool by = span_is(q->argv[i], "by") && memchr(q->argv[i + 1].p, '*', q->argv[i + 1].len);
+        bool get = span_is(q->argv[i], "get") && !span_is(q->argv[i + 1], "#");
+        sorts = !by && !get;
+    }
+    return sorts || strcmp(q->a->cmd->name, "sort") != 0;
+}
+
+/* One update of all keys (H11). */
+static enum replica_taken serve_several(struct replica *r, const struct replica_request *q,
+                                        struct resp_out *out)
+{
+    if (!names_all_its_keys(q)) {
+        resp_error(out, "ERR SORT with STORE and patterns reads keys that it does not name, which "
+                        "a replicated shard cannot do");
+        return REPLICA_DONE;
+    }
+    struct tx t = {0};
+    tx_add(&t, q->a->cmd, q->db, q->argv, q->argc);
+    enum replica_taken taken = replica_serve_tx(r->nw, q, &t, out);
+    tx_free(&t);
+    return taken;
+}
+
+/* How many different keys; at least 2 if there are several. */
 static int count_keys(const struct replica_request *q, struct span *first)
 {
     int small[KEYS_ON_STACK];
@@ -651,6 +681,11 @@ static int count_keys(const struct replica_request *q, struct span *first)
     int n = cmd_get_keys(q->a->cmd, q->argv, q->argc, all, q->argc);
     if (n > 0) {
         *first = q->argv[all[0]];
+        bool same = true;
+        for (int i = 1; i < n; i++) {
+            same = same && span_eq(*first, q->argv[all[i]]);
+        }
+        n = same ? 1 : n;
     }
     if (all != small) {
         mem_free(all);
@@ -697,13 +732,18 @@ enum replica_taken replica_serve(struct node_worker *nw, const struct replica_re
     if (!replica_has_room(r)) {
         return REPLICA_FULL;
     }
-    if ((cmd->flags & CMD_WRITE) == 0 && !q->hot) {
+    if (!q->hot && tx_only_reads(cmd, q->argv, q->argc)) {
         return serve_read(r, q, out);
     }
     if (q->hot) {
         return replica_hot_serve(r, q, out);
     }
     if (strcmp(cmd->name, "flushall") == 0 || strcmp(cmd->name, "flushdb") == 0) {
+        if (q->argc > 2 ||
+            (q->argc == 2 && !span_is(q->argv[1], "sync") && !span_is(q->argv[1], "async"))) {
+            resp_error(out, "ERR syntax error");
+            return REPLICA_DONE;
+        }
         return serve_flush(r, q);
     }
     struct span key = {0};
@@ -724,10 +764,8 @@ enum replica_taken replica_serve(struct node_worker *nw, const struct replica_re
         }
         return serve_split(r, q);
     }
-    if (keys > 1 || (cmd->flags & CMD_MULTIKEY) != 0) {
-        resp_errorf(out, "ERR '%s' writes several keys, which a replicated shard cannot do yet",
-                    cmd->name);
-        return REPLICA_DONE;
+    if (keys > 1) {
+        return serve_several(r, q, out);
     }
     return serve_write(r, q, key);
 }

@@ -349,6 +349,18 @@ static void on_read(void *ctx, const struct hermes_key *key, uint64_t id)
     op->replied = true;
 }
 
+static bool on_prepare_multi(void *ctx, const struct hermes_op *hop, uint64_t wall_ms,
+                             struct coh_ref *effects)
+{
+    return replica_prepare_multi(replica_of(ctx), rop_of(hop->id), wall_ms, effects);
+}
+
+static void on_apply_multi(void *ctx, const struct hermes_part *parts, uint32_t count,
+                           const struct hermes_update *u, uint64_t id)
+{
+    replica_apply_multi(replica_of(ctx), parts, count, u, rop_of(id));
+}
+
 static bool on_same_key(void *ctx, struct coh_ref a, struct coh_ref b)
 {
     (void)ctx;
@@ -449,6 +461,8 @@ struct hermes_store replica_store(struct replica *r)
                                  .mark = on_mark,
                                  .prepare = on_prepare,
                                  .apply = on_apply,
+                                 .prepare_multi = on_prepare_multi,
+                                 .apply_multi = on_apply_multi,
                                  .install = on_install,
                                  .read = on_read,
                                  .same_key = on_same_key,

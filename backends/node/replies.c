@@ -2,6 +2,7 @@
 #include "backends/node/replies.h"
 
 #include "backends/node/node.h"
+#include "backends/server/transaction.h"
 #include "common/clock.h"
 #include "common/mem.h"
 
@@ -10,6 +11,7 @@ struct reply_slot *replies_add(struct node_session *ns)
     struct reply_slot *slot = mem_zalloc(sizeof *slot);
     slot->ns = ns;
     slot->proto = ns->s.c.reply.proto;
+    slot->watches = buf_used(&ns->watch_request) != 0;
     if (ns->last_slot != NULL) {
         ns->last_slot->next = slot;
     } else {
@@ -25,6 +27,16 @@ static void slot_free(struct reply_slot *slot)
     mem_free(slot);
 }
 
+static void take_watch(struct node_session *ns, struct reply_slot *slot)
+{
+    struct resp_out out = {&slot->bytes, slot->proto};
+    if (session_watched(&ns->s, buf_span(&ns->watch_request), buf_span(&slot->bytes))) {
+        buf_consume(&slot->bytes, buf_used(&slot->bytes));
+        resp_ok(&out);
+    }
+    buf_free(&ns->watch_request);
+}
+
 void replies_done(struct node_worker *nw, struct reply_slot *slot)
 {
     struct node_session *ns = slot->ns;
@@ -37,6 +49,9 @@ void replies_done(struct node_worker *nw, struct reply_slot *slot)
     while (ns->first_slot != NULL && ns->first_slot->done) {
         struct reply_slot *first = ns->first_slot;
         ns->first_slot = first->next;
+        if (first->watches) {
+            take_watch(ns, first);
+        }
         if (!first->silent) {
             buf_add(&ns->s.c.out, buf_head(&first->bytes), buf_used(&first->bytes));
         }

@@ -22,7 +22,8 @@ struct reply_slot {
     struct node_session *ns; /* NULL: the session has closed; whoever fills the slot frees it */
     struct buf bytes;        /* the reply, wrapped if the session is a link */
     bool done;
-    bool silent; /* CLIENT REPLY OFF: nothing of it is sent */
+    bool watches; /* the reply is for the session (WATCH); the client gets OK */
+    bool silent;  /* CLIENT REPLY OFF: nothing of it is sent */
     uint8_t proto;
     struct cmd_counters *count; /* statistics of the command; may be NULL */
     uint64_t start_ns;

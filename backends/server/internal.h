@@ -34,7 +34,7 @@ struct local {
 };
 /* Tables of handlers, one per file of commands, ended by name NULL. */
 extern const struct local locals_connection[], locals_client[], locals_command[], locals_config[],
-    locals_acl[], locals_stats[], locals_server[];
+    locals_acl[], locals_stats[], locals_server[], locals_transaction[];
 local_fn local_find(const char *name); /* NULL: not ours */
 
 /* "ERR syntax error", "ERR value is not an integer or out of range", and the HELP form of Redis:
@@ -203,6 +203,11 @@ void worker_apply_settings(struct worker *w); /* takes a new snapshot */
 void worker_deinit(struct worker *w);
 enum err worker_listen(struct worker *w, struct errmsg *why);
 void worker_close_all(struct worker *w);
+/* ---- transaction.c ---- */
+/* In MULTI: is this request to be queued? Else it runs at once; one that was refused spoils the
+ * transaction. */
+bool session_queues(struct session *s, const struct admitted *a);
+void session_queue(struct call *c);
 /* ---- shutdown.c ---- */
 /* SIGTERM, SHUTDOWN; main thread. */
 void server_begin_shutdown(struct server *sv);

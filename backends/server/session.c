@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backends/server/internal.h"
+#include "backends/server/transaction.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -188,6 +189,9 @@ enum admit session_admit(struct session *s, const struct span *argv, int argc, s
     if (unlikely(cmd == NULL)) {
         a->refusal = REFUSE_UNKNOWN;
         a->count = NULL;
+        if (s->in_multi) {
+            (void)session_queues(s, a); /* the transaction has failed */
+        }
         return ADMIT_LOCAL;
     }
     s->last_cmd = cmd;
@@ -195,6 +199,10 @@ enum admit session_admit(struct session *s, const struct span *argv, int argc, s
         a->refusal = REFUSE_ARITY;
     } else if (unlikely(!(s->authenticated & s->user->unrestricted))) {
         judge(s, a, argv, argc);
+    }
+    if (unlikely(s->in_multi) && session_queues(s, a)) {
+        a->refusal = REFUSE_QUEUE;
+        return ADMIT_LOCAL;
     }
     if (unlikely(a->refusal != REFUSE_NOT)) {
         slot->pub.rejected++;
@@ -407,6 +415,9 @@ static enum session_result refusal_reply(struct call *c)
     case REFUSE_KEYS:
         resp_error(c->out, "ERR Invalid arguments specified for command");
         break;
+    case REFUSE_QUEUE:
+        session_queue(c);
+        break;
     case REFUSE_NOT:
         unreachable();
     }
@@ -418,6 +429,21 @@ static void drop_since(struct resp_out *out, size_t used)
     out->b->len = out->b->head + used;
 }
 
+/* An EXEC that may not run ends the transaction, whatever is wrong with it. */
+static void abort_exec(struct call *c, size_t mark)
+{
+    const char *text = buf_head(c->out->b) + mark + 1;
+    size_t len = buf_used(c->out->b) - mark - 3;
+    size_t skip = len > 4 && memcmp(text, "ERR ", 4) == 0 ? 4 : 0;
+    struct buf why = {0};
+    buf_add(&why, text + skip, len - skip);
+    drop_since(c->out, mark);
+    resp_errorf(c->out, "EXECABORT Transaction discarded because of: %.*s", (int)buf_used(&why),
+                buf_head(&why));
+    buf_free(&why);
+    session_tx_drop(c->s);
+}
+
 enum session_result session_command(struct session *s, const struct admitted *a,
                                     const struct span *argv, int argc, struct resp_out *out,
                                     uint64_t token)
@@ -427,7 +453,12 @@ enum session_result session_command(struct session *s, const struct admitted *a,
     enum session_result result;
     if (a->refusal != REFUSE_NOT) {
         result = refusal_reply(&c);
-        worker_count_error(s->w, span_of(buf_head(out->b) + mark, buf_used(out->b) - mark));
+        if (a->cmd != NULL && strcmp(a->cmd->name, "exec") == 0) {
+            abort_exec(&c, mark);
+        }
+        if (buf_head(out->b)[mark] == '-') {
+            worker_count_error(s->w, span_of(buf_head(out->b) + mark, buf_used(out->b) - mark));
+        }
     } else {
         local_fn fn = ((const struct cmd_slot *)a->count)->fn;
         session_run_begin(s, a, argv, argc);
@@ -449,9 +480,9 @@ enum session_result session_command(struct session *s, const struct admitted *a,
 
 local_fn local_find(const char *name)
 {
-    static const struct local *const tables[] = {locals_connection, locals_client, locals_command,
-                                                 locals_config,     locals_acl,    locals_stats,
-                                                 locals_server};
+    static const struct local *const tables[] = {
+        locals_connection, locals_client, locals_command, locals_config,
+        locals_acl,        locals_stats,  locals_server,  locals_transaction};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (const struct local *l = tables[t]; l->name != NULL; l++) {
             if (strcmp(l->name, name) == 0) {

@@ -50,7 +50,9 @@ struct session {
     bool readonly; /* READONLY was said */
     /* A link of our own proxies (the daemon sets it): not paused, no ACL, "L" in CLIENT LIST. */
     bool internal;
-    bool refused; /* maxclients, protected mode: is told so and closed (private) */
+    bool in_multi;         /* commands are queued */
+    struct session_tx *tx; /* transaction.h; NULL: no MULTI and no WATCH */
+    bool refused;          /* maxclients, protected mode: is told so and closed (private) */
     const struct cmd *last_cmd;
     uint64_t commands;           /* requests admitted */
     char *name;                  /* CLIENT SETNAME; NULL: none */
@@ -73,7 +75,8 @@ enum refusal {
     REFUSE_NOAUTH,
     REFUSE_ACL_COMMAND,
     REFUSE_ACL_KEY,
-    REFUSE_KEYS
+    REFUSE_KEYS,
+    REFUSE_QUEUE /* nothing is wrong: it is queued (MULTI) */
 };
 
 struct admitted {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "backends/server/internal.h"
+#include "backends/server/transaction.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -122,6 +123,7 @@ static void on_close(struct conn *c)
     p->closed_bytes_out += c->bytes_out;
     unlink_session(p, s);
     acl_user_put(s->user);
+    session_tx_drop(s);
     mem_free(s->name);
     mem_free(s->lib_name);
     mem_free(s->lib_ver);
@@ -222,6 +224,7 @@ void session_open(struct worker *w, int fd, bool is_unix)
 /* RESET: as the connection was when it came, but for its id, and its name is gone. */
 void session_reset(struct session *s)
 {
+    session_tx_drop(s);
     s->db = 0;
     s->reply_mode = REPLY_ON;
     s->no_evict = s->readonly = false;
@@ -281,6 +284,9 @@ static const char *flags_of(const struct session *s, char out[8])
     if (s->c.is_unix) {
         out[n++] = 'U';
     }
+    if (s->in_multi) {
+        out[n++] = 'x';
+    }
     if (s->readonly) {
         out[n++] = 'r';
     }
@@ -303,12 +309,13 @@ void session_describe(const struct session *s, uint64_t now_ms, struct buf *out)
     size_t in_used = buf_used(&c->in);
     buf_addf(out,
              "id=%" PRIu64 " addr=%s laddr=%s fd=%d name=%s age=%" PRIu64 " idle=%" PRIu64
-             " flags=%s db=%u sub=0 psub=0 ssub=0 multi=-1 qbuf=%zu qbuf-free=%zu argv-mem=0 "
+             " flags=%s db=%u sub=0 psub=0 ssub=0 multi=%" PRId64
+             " qbuf=%zu qbuf-free=%zu argv-mem=0 "
              "multi-mem=0 rbs=%zu rbp=%zu obl=%zu oll=0 omem=%zu tot-mem=%" PRIu64
              " events=%s cmd=%s user=%s redir=-1 resp=%u lib-name=%s lib-ver=%s",
              s->id, c->peer, c->local, c->fd, s->name == NULL ? "" : s->name, age, idle,
-             flags_of(s, flags), s->db, in_used, c->in.cap - in_used, c->out.cap, c->out.len,
-             buf_used(&c->out), buf_used(&c->out), session_memory(s),
+             flags_of(s, flags), s->db, session_multi_count(s), in_used, c->in.cap - in_used,
+             c->out.cap, c->out.len, buf_used(&c->out), buf_used(&c->out), session_memory(s),
              buf_used(&c->out) != 0 ? "rw" : "r", s->last_cmd == NULL ? "NULL" : s->last_cmd->name,
              s->user->name, c->proto, s->lib_name == NULL ? "" : s->lib_name,
              s->lib_ver == NULL ? "" : s->lib_ver);

@@ -54,9 +54,15 @@ class Pair:
 
     def reconnect(self):
         self.conns = [Conn(p, timeout=20) for p in self.ports]
+        self.others = None
         if self.proto == 3:
             for c in self.conns:
                 c.command("HELLO", "3")
+
+    def other(self, args):
+        """On a second connection of each."""
+        self.others = self.others or [Conn(p, timeout=20) for p in self.ports]
+        return [c.command(*args) for c in self.others]
 
     def both(self, args):
         out = []
@@ -69,7 +75,7 @@ class Pair:
         return out
 
 
-def run_file(path, pair):
+def run_file(path, pair, replicas):
     count, bad, differs = 0, [], 0
     pair.both([b"FLUSHALL"])
     mode, skip = "exact", False
@@ -83,8 +89,13 @@ def run_file(path, pair):
                 pair.both([b"FLUSHALL"])
             elif word[0] == "reconnect":
                 pair.reconnect()
+            elif word[0] == "other":
+                ours, theirs = pair.other(split_line(word[1]))
+                check(ours == theirs, path, number, line, ours, theirs)
             elif word[0] == "sleep":
                 time.sleep(int(word[1]) / 1000)
+            elif word[0] == "alone":
+                skip = replicas > 1
             elif word[0] in ("resp2", "resp3"):
                 skip = int(word[0][4]) != pair.proto
             elif word[0] in ("unordered", "type", "error", "float"):
@@ -115,11 +126,11 @@ def main():
     paths = sorted(glob.glob(os.path.join(HERE, "differential", "*" + options.only + "*.txt")))
     check(paths, "no lists match")
     with RedisServer() as redis:
-        def against(port):
+        def against(port, replicas=1):
             total, bad, differs = 0, [], 0
             for proto in (2, 3):
                 for path in paths:
-                    count, wrong, intended = run_file(path, Pair(port, redis.port, proto))
+                    count, wrong, intended = run_file(path, Pair(port, redis.port, proto), replicas)
                     total, bad, differs = total + count, bad + wrong, differs + intended
                     say("%-16s RESP%d  %4d lines, %d wrong" % (os.path.basename(path), proto, count, len(wrong)))
             for text in bad[:60]:
@@ -132,6 +143,9 @@ def main():
         else:
             with Cluster(options.build) as cluster:
                 against(cluster.port)
+            say("On a shard of three replicas:")
+            with Cluster(options.build, shards=1, replicas=3) as cluster:
+                against(cluster.port, 3)
 
 
 run(main)
