@@ -116,6 +116,7 @@
     X(V5_PROMOTE_EARLY)                                                                            \
     X(L4_LEASE_NEVER_ENDS)                                                                         \
     X(L5_NO_EXCLUSION)                                                                             \
+    X(L5_PAIR_KEPT)                                                                                \
     X(L5_LAST_EXCLUDED)                                                                            \
     X(V4_LATE_JOIN_COUNTS)                                                                         \
     X(L8_NO_STALL_GUARD)

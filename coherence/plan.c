@@ -123,7 +123,8 @@ static unsigned most_blamed(const struct acceptor *a, uint16_t group)
         bool member = (base->nodes[i].flags & MAP_MEMBER) != 0;
         unsigned others = map_members(base, group) - (member ? 1 : 0);
         unsigned count = blames_of(a, i);
-        bool enough = count * 2 > others || blamed_by_whom_it_blames(a, i);
+        bool enough =
+            count * 2 > others || (blamed_by_whom_it_blames(a, i) && !MUTANT(L5_PAIR_KEPT));
         if (count > 0 && enough && count >= most) {
             found = i;
             most = count;

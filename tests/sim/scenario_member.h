@@ -82,7 +82,8 @@ enum member_reason msc_order_join(struct mscript *sc, unsigned holder, const cha
     X(operators_leave_and_join)                                                                    \
     X(operators_replace)                                                                           \
     X(operators_force)                                                                             \
-    X(peers_blame)
+    X(peers_blame)                                                                                 \
+    X(l5_of_a_pair_that_blame_each_other_the_younger_goes)
 /* clang-format on */
 
 #define X(name) void name(struct mscript *sc);

@@ -300,3 +300,18 @@ void peers_blame(struct mscript *sc)
     EXPECT(sc, !msc_in_map(sc, id) && MARKS(sc, LEFT_OUT_BLAMED) > 0);
     EXPECT(sc, MARKS(sc, GRANT_REFUSED_BARRED) > 0 && msc_leased(sc, 0));
 }
+
+void l5_of_a_pair_that_blame_each_other_the_younger_goes(struct mscript *sc)
+{
+    msc_all_in(sc);
+    uint32_t one = sc->m->hold[1].id;
+    uint32_t two = sc->m->hold[2].id;
+    uint32_t younger = one > two ? one : two;
+    ms_simple(sc->s, sc->m, 1, HOLDER_IN_BLAME, two);
+    msc_run(sc, 1000);
+    EXPECT(sc, msc_in_map(sc, one) && msc_in_map(sc, two));
+    ms_simple(sc->s, sc->m, 2, HOLDER_IN_BLAME, one);
+    msc_run(sc, 600);
+    EXPECT(sc, !msc_in_map(sc, younger) && msc_in_map(sc, one + two - younger));
+    EXPECT(sc, MARKS(sc, LEFT_OUT_BLAMED) == 1 && msc_leased(sc, 0));
+}
