@@ -320,6 +320,19 @@ static bool on_caller_frame(void *arg, uint8_t kind, struct span payload)
 
 static const struct frames_ops caller_ops = {.frame = on_caller_frame, .closed = on_caller_closed};
 
+/* Makes room: of those who called and have not said who they are, the one that came first. */
+static void drop_silent(struct acceptor_thread *t)
+{
+    struct caller *oldest = NULL;
+    for (struct caller *c = t->callers; c != NULL; c = c->next) {
+        oldest = c->greeted ? oldest : c;
+    }
+    if (oldest != NULL) {
+        frames_free(oldest->frames);
+        caller_remove(oldest);
+    }
+}
+
 static void on_accept(int fd, bool is_unix, void *arg)
 {
     struct acceptor_thread *t = arg;
@@ -327,6 +340,9 @@ static void on_accept(int fd, bool is_unix, void *arg)
     struct caller *c = mem_zalloc(sizeof *c);
     c->t = t;
     c->frames = frames_new(t->loop, fd, &caller_ops, c);
+    if (t->caller_count >= CALLERS_MAX) {
+        drop_silent(t);
+    }
     if (t->caller_count >= CALLERS_MAX) {
         static struct log_limit limit;
         if (log_limited(&limit)) {

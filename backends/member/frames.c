@@ -15,7 +15,8 @@
 #define FRAMES_MAGIC 0x4d46524du
 #define HEADER 5u
 #define READ_BYTES 16384u
-#define READS_MAX 8u /* per readiness event */
+#define READS_MAX 8u      /* per readiness event */
+#define PATIENCE_MS 1000u /* for what was sent and is not acknowledged by the other's kernel */
 
 struct frames {
     uint32_t magic;
@@ -176,6 +177,10 @@ struct frames *frames_new(struct loop *l, int fd, const struct frames_ops *ops, 
     f->flush.fn = on_flush;
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* after a cut the kernel would wait longer and longer before it tries again; a new call is
+     * answered as soon as there is a way */
+    unsigned patience_ms = PATIENCE_MS;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof patience_ms);
     f->io = loop_io_new(l, fd, on_io, f);
     loop_io_set(f->io, LOOP_READ);
     return f;
