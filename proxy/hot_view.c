@@ -389,6 +389,6 @@ void hot_describe(const struct proxy_worker *pw, char *out, size_t room)
                                                          : "no lease";
         snprintf(out + n, room - (size_t)n, ",state=%s,entries=%u,hot=%u%s", what,
                  galene_entries(hw->galene), hotset_hot(hw->hotset),
-                 hotset_acts(hw->hotset) ? ",coordinator" : "");
+                 hotset_acts(hw->hotset) ? ",role=coordinator" : "");
     }
 }

@@ -479,7 +479,7 @@ void replica_describe_peers(const struct node_worker *nw, char *out, size_t room
     transport_describe(r->transport, line, sizeof line);
     struct transport_stats s;
     if (transport_stats(r->transport, 0, &s) == OK) {
-        snprintf(out, room, "%s,connected=%u/%u", line, s.connected, s.peers);
+        snprintf(out, room, "%s connected=%u/%u", line, s.connected, s.peers);
     }
 }
 

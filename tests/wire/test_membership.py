@@ -130,6 +130,17 @@ def report(what, loads):
         1000 * max(x.worst["SET"] for x in loads), sum(x.unknown for x in loads), sum(len(x.failed) for x in loads)))
 
 
+def test_info(cluster):
+    """What redis-py makes of INFO: it takes a comma for a list of name=value."""
+    say("  INFO can be read by clients")
+    for port in (cluster.port, cluster.node_port(0, 0)):
+        text = Conn(port).command("INFO", "everything").decode()
+        for line in text.split("\r\n"):
+            value = line.partition(":")[2]
+            if "," in value and "=" in value and not line.startswith("#"):
+                check(all("=" in item for item in value.split(",")), "redis-py cannot read", line)
+
+
 def test_kill_and_rejoin(cluster):
     say("  kill -9 of a replica: a view without it; restarted: learner, then member")
     whole(cluster)
@@ -545,6 +556,8 @@ def main():
     options = arguments()
     build = os.path.abspath(options.build)
     with Cluster(build, proxies=2, shards=1, replicas=3, workers=2, membership="builtin") as cluster:
+        whole(cluster)
+        test_info(cluster)
         test_kill_and_rejoin(cluster)
         test_planned_stop(cluster)
         test_stopped(cluster)
