@@ -33,23 +33,41 @@ static void finish(struct galene *g, struct record *r, enum galene_result result
     gal_complete_all(g, &r->group, result, reply, ts);
 }
 
+/* What to tell when the write left no value (it was not executed, or was overwritten at once). The
+ * others may have missed the DONE of an earlier write of this proxy, whose token this one's has
+ * replaced: so never less than what the own entry holds, which has seen it. False: nothing is known
+ * that would do. */
+static bool value_to_tell(const struct record *r, bool here, struct galene_value *v)
+{
+    if (v->kind != GMSG_NO_VALUE || MUTANT(G5_DONE_WITHOUT_VALUE)) {
+        return true;
+    }
+    if (!here || r->draining) {
+        return false;
+    }
+    *v = r->value; /* none: no earlier write has left one */
+    return true;
+}
+
 /* The token is taken back everywhere, with what is known of the value. */
-static void send_done(struct galene *g, struct record *r, const struct galene_value *v)
+static void send_done(struct galene *g, struct record *r, const struct galene_value *left)
 {
     bool here = r->prepared && r->generation == r->write_generation;
     bool lost = r->lost_generation == r->write_generation && !MUTANT(G8_LOST_FORGOTTEN);
+    struct galene_value v = *left;
     if (here && !lost && r->own_token == r->write_token) {
         r->own_token = 0;
     }
     if (here) {
         r->own_last = r->write_token;
     }
+    lost = !value_to_tell(r, here, &v) || lost;
     entry_publish(g, r);
     struct gmsg *m = gal_send(g, lost ? GMSG_LOST : GMSG_DONE, gal_others(g), gal_key(g, r),
                               r->write_generation);
     m->token = r->write_token;
     if (!lost) {
-        gal_set_value(m, v);
+        gal_set_value(m, &v);
     }
 }
 

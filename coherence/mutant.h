@@ -71,6 +71,7 @@
     X(G5_LARGER_IGNORED)                                                                           \
     X(G5_KEEP_OLDER)                                                                               \
     X(G5_DONE_ANY_TOKEN)                                                                           \
+    X(G5_DONE_WITHOUT_VALUE)                                                                       \
     X(G6_NO_PREPARED)                                                                              \
     X(G6_FILL_ANY_EPOCH)                                                                           \
     X(G7_NO_DRAINED)                                                                               \

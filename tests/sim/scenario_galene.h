@@ -69,6 +69,7 @@ extern const uint32_t gs_all[];
     X(g5_only_its_own_done_takes_it_back)                                                          \
     X(g5_other_epochs_are_not_acted_on)                                                            \
     X(g5_larger_generation_drains)                                                                 \
+    X(g5_done_tells_of_earlier_writes_too)                                                         \
     X(g5_lost_done_is_asked_for)                                                                   \
     X(g6_promote_waits_for_every_prepared)                                                         \
     X(g6_fill_of_another_epoch_is_refused)                                                         \

@@ -215,6 +215,27 @@ void g5_lost_done_is_asked_for(struct gscript *sc)
     EXPECT(sc, GMARKS(sc, ASK_ANSWERED) == 1 && gs_all_valid(sc));
 }
 
+/* The DONE of one write is lost, the next write of the same proxy comes to nothing. */
+void g5_done_tells_of_earlier_writes_too(struct gscript *sc)
+{
+    hot_with_value(sc, 10);
+    uint32_t a = gs_set(sc, 0, 20);
+    gs_run(sc, 70); /* the round is over */
+    gs_cut(sc, 0, 2, true);
+    gs_run(sc, 300);
+    EXPECT(sc, gs_done(sc, a) && gs_valid(sc, 1) && !gs_valid(sc, 2));
+    gs_cut(sc, 0, 2, false);
+    gs_cut(sc, 1, 0, true);
+    uint32_t b = gs_set(sc, 0, 30); /* proxy 1's ACK is missing, until it is given up */
+    gs_run(sc, 800000);
+    EXPECT(sc, gs_replied(sc, b) && sc->w->ops[b].result == GALENE_DONE_TRYAGAIN);
+    gs_run(sc, 1000);
+    EXPECT(sc, gs_all_valid(sc) && GMARKS(sc, GAVE_UP) == 1);
+    uint32_t r = gs_get(sc, 2);
+    gs_run(sc, 200);
+    EXPECT(sc, gs_ret(sc, r) == 20);
+}
+
 void g10_new_view_restarts_the_round(struct gscript *sc)
 {
     const uint32_t left[] = {1, 2, 0};
