@@ -347,30 +347,36 @@ static void add_pair(void *arg, struct span field, struct span value)
     resp_bulk_span(o, value);
 }
 
+struct random_hash {
+    const struct hash *h;
+    hash_fn add;
+};
+
+static void random_one(const void *from, uint64_t *rng, struct resp_out *out)
+{
+    const struct random_hash *r = from;
+    hash_random(r->h, rng, r->add, out);
+}
+
+static void random_some(const void *from, size_t n, uint64_t *rng, struct resp_out *out)
+{
+    const struct random_hash *r = from;
+    hash_sample(r->h, n, rng, r->add, out);
+}
+
 static void random_fields(struct cmd_ctx *c, int64_t count, bool with_values)
 {
     const struct hash *h = read_hash(c, reply_empty_array);
     if (h == NULL) {
         return;
     }
-    if (count < -COLLECTION_REPEATS_MAX) {
-        resp_error(c->out, "ERR value is out of range");
-        return;
-    }
-    hash_fn add = with_values ? add_pair : add_field;
-    size_t each = with_values && c->out->proto == 2 ? 2 : 1;
-    (void)cmd_random(c); /* a state of 0 becomes another */
-    if (count >= 0) {
-        size_t size = hash_count(h);
-        size_t n = (uint64_t)count < size ? (size_t)count : size;
-        resp_array(c->out, n * each);
-        hash_sample(h, n, c->rng, add, c->out);
-        return;
-    }
-    resp_array(c->out, (size_t)-count * each);
-    for (int64_t i = 0; i > count; i--) {
-        hash_random(h, c->rng, add, c->out);
-    }
+    struct random_hash r = {h, with_values ? add_pair : add_field};
+    struct collection_draw d = {.from = &r,
+                                .size = hash_count(h),
+                                .each = with_values && c->out->proto == 2 ? 2 : 1,
+                                .one = random_one,
+                                .some = random_some};
+    collection_draw(c, &d, count);
 }
 
 void hrandfield_command(struct cmd_ctx *c)
@@ -409,24 +415,12 @@ static void scan_field(void *arg, struct span field, struct span value)
     }
 }
 
+static uint64_t scan_step(const struct entry *e, uint64_t cursor, struct collection_scan *s)
+{
+    return hash_scan(hash_of(e), cursor, scan_field, s);
+}
+
 void hscan_command(struct cmd_ctx *c)
 {
-    struct collection_scan s;
-    if (!collection_scan_begin(c, &s)) {
-        return;
-    }
-    struct entry *e = cmd_lookup(c, c->argv[1]);
-    if (e == NULL) {
-        collection_scan_empty(c);
-        return;
-    }
-    if (!cmd_type_ok(c, e, VAL_HASH) || !collection_scan_options(c, &s)) {
-        return;
-    }
-    uint64_t cursor = s.cursor;
-    uint64_t steps = 0;
-    do {
-        cursor = hash_scan(hash_of(e), cursor, scan_field, &s);
-    } while (collection_scan_more(&s, cursor, &steps));
-    collection_scan_end(c, &s, cursor);
+    collection_scan(c, VAL_HASH, scan_step);
 }

@@ -297,6 +297,16 @@ bool spop_rewrite(struct cmd_ctx *c, struct effects *fx)
     return true;
 }
 
+static void random_one(const void *from, uint64_t *rng, struct resp_out *out)
+{
+    set_random(from, rng, add_member, out);
+}
+
+static void random_some(const void *from, size_t n, uint64_t *rng, struct resp_out *out)
+{
+    set_sample(from, n, rng, add_member, out);
+}
+
 void srandmember_command(struct cmd_ctx *c)
 {
     if (c->argc > 3) {
@@ -311,22 +321,14 @@ void srandmember_command(struct cmd_ctx *c)
     if (s == NULL) {
         return;
     }
-    (void)cmd_random(c);
     if (c->argc == 2) {
+        (void)cmd_random(c);
         set_random(s, c->rng, add_member, c->out);
-    } else if (count >= 0) {
-        size_t size = set_count(s);
-        size_t n = (uint64_t)count < size ? (size_t)count : size;
-        resp_array(c->out, n);
-        set_sample(s, n, c->rng, add_member, c->out);
-    } else if (count < -COLLECTION_REPEATS_MAX) {
-        resp_error(c->out, "ERR value is out of range");
-    } else {
-        resp_array(c->out, (size_t)-count);
-        for (int64_t i = 0; i > count; i--) {
-            set_random(s, c->rng, add_member, c->out);
-        }
+        return;
     }
+    struct collection_draw d = {
+        .from = s, .size = set_count(s), .each = 1, .one = random_one, .some = random_some};
+    collection_draw(c, &d, count);
 }
 
 /* ---- scan ---- */
@@ -339,24 +341,12 @@ static void scan_member(void *arg, struct span member)
     }
 }
 
+static uint64_t scan_step(const struct entry *e, uint64_t cursor, struct collection_scan *s)
+{
+    return set_scan(set_of(e), cursor, scan_member, s);
+}
+
 void sscan_command(struct cmd_ctx *c)
 {
-    struct collection_scan s;
-    if (!collection_scan_begin(c, &s)) {
-        return;
-    }
-    struct entry *e = cmd_lookup(c, c->argv[1]);
-    if (e == NULL) {
-        collection_scan_empty(c);
-        return;
-    }
-    if (!cmd_type_ok(c, e, VAL_SET) || !collection_scan_options(c, &s)) {
-        return;
-    }
-    uint64_t cursor = s.cursor;
-    uint64_t steps = 0;
-    do {
-        cursor = set_scan(set_of(e), cursor, scan_member, &s);
-    } while (collection_scan_more(&s, cursor, &steps));
-    collection_scan_end(c, &s, cursor);
+    collection_scan(c, VAL_SET, scan_step);
 }

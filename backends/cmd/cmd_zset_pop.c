@@ -262,14 +262,14 @@ void zrandmember_command(struct cmd_ctx *c)
 #define SCAN_INT_MAX 4611686018427387904.0 /* 2^62 */
 
 struct scan {
-    struct collection_scan s;
+    struct collection_scan *s;
     bool packed;
 };
 
 static void scan_member(void *arg, struct span member, double score)
 {
-    struct scan *s = arg;
-    if (!collection_scan_wants(&s->s, member)) {
+    const struct scan *s = arg;
+    if (!collection_scan_wants(s->s, member)) {
         return;
     }
     char text[NUM_DOUBLE_MAX];
@@ -279,29 +279,17 @@ static void scan_member(void *arg, struct span member, double score)
     } else {
         len = num_fmt_double(text, score);
     }
-    collection_scan_add(&s->s, member);
-    collection_scan_add(&s->s, span_of(text, len));
+    collection_scan_add(s->s, member);
+    collection_scan_add(s->s, span_of(text, len));
+}
+
+static uint64_t scan_step(const struct entry *e, uint64_t cursor, struct collection_scan *s)
+{
+    struct scan v = {s, zset_is_packed(entry_object(e))};
+    return zset_scan(entry_object(e), cursor, scan_member, &v);
 }
 
 void zscan_command(struct cmd_ctx *c)
 {
-    struct scan s = {0};
-    struct zset *z;
-    if (!collection_scan_begin(c, &s.s) || !zset_read(c, c->argv[1], &z)) {
-        return;
-    }
-    if (z == NULL) {
-        collection_scan_empty(c);
-        return;
-    }
-    if (!collection_scan_options(c, &s.s)) {
-        return;
-    }
-    s.packed = zset_is_packed(z);
-    uint64_t cursor = s.s.cursor;
-    uint64_t steps = 0;
-    do {
-        cursor = zset_scan(z, cursor, scan_member, &s);
-    } while (collection_scan_more(&s.s, cursor, &steps));
-    collection_scan_end(c, &s.s, cursor);
+    collection_scan(c, VAL_ZSET, scan_step);
 }

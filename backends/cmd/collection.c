@@ -73,7 +73,8 @@ bool cmd_positive(struct cmd_ctx *c, struct span s, int64_t *out)
 
 /* ---- scans ---- */
 
-bool collection_scan_begin(struct cmd_ctx *c, struct collection_scan *s)
+/* The cursor is looked at before the key is, as in Redis. */
+static bool scan_begin(struct cmd_ctx *c, struct collection_scan *s)
 {
     *s = (struct collection_scan){.count = 10};
     if (!num_parse_u64(c->argv[2], &s->cursor)) {
@@ -83,7 +84,7 @@ bool collection_scan_begin(struct cmd_ctx *c, struct collection_scan *s)
     return true;
 }
 
-bool collection_scan_options(struct cmd_ctx *c, struct collection_scan *s)
+static bool scan_options(struct cmd_ctx *c, struct collection_scan *s)
 {
     for (int i = 3; i < c->argc; i += 2) {
         bool has_value = i + 1 < c->argc;
@@ -123,13 +124,14 @@ void collection_scan_add(struct collection_scan *s, struct span value)
     s->values++;
 }
 
-bool collection_scan_more(const struct collection_scan *s, uint64_t cursor, uint64_t *steps)
+/* Redis' rule: count elements or ten times as many buckets. */
+static bool scan_more(const struct collection_scan *s, uint64_t cursor, uint64_t *steps)
 {
     uint64_t most = (uint64_t)s->count > UINT64_MAX / 10 ? UINT64_MAX : (uint64_t)s->count * 10;
     return cursor != 0 && (*steps)++ < most && s->visited < (uint64_t)s->count;
 }
 
-void collection_scan_end(struct cmd_ctx *c, struct collection_scan *s, uint64_t cursor)
+static void scan_end(struct cmd_ctx *c, struct collection_scan *s, uint64_t cursor)
 {
     char text[NUM_I64_MAX];
     resp_array(c->out, 2);
@@ -139,11 +141,54 @@ void collection_scan_end(struct cmd_ctx *c, struct collection_scan *s, uint64_t 
     buf_free(&s->bytes);
 }
 
-void collection_scan_empty(struct cmd_ctx *c)
+static void scan_empty(struct cmd_ctx *c)
 {
     resp_array(c->out, 2);
     resp_bulk_str(c->out, "0");
     resp_array(c->out, 0);
+}
+
+void collection_scan(struct cmd_ctx *c, enum val_type type, collection_step_fn step)
+{
+    struct collection_scan s;
+    if (!scan_begin(c, &s)) {
+        return;
+    }
+    struct entry *e = cmd_lookup(c, c->argv[1]);
+    if (e == NULL) {
+        scan_empty(c);
+        return;
+    }
+    if (!cmd_type_ok(c, e, type) || !scan_options(c, &s)) {
+        return;
+    }
+    uint64_t cursor = s.cursor;
+    uint64_t steps = 0;
+    do {
+        cursor = step(e, cursor, &s);
+    } while (scan_more(&s, cursor, &steps));
+    scan_end(c, &s, cursor);
+}
+
+/* ---- random elements ---- */
+
+void collection_draw(struct cmd_ctx *c, const struct collection_draw *d, int64_t count)
+{
+    if (count < -COLLECTION_REPEATS_MAX) {
+        resp_error(c->out, "ERR value is out of range");
+        return;
+    }
+    (void)cmd_random(c); /* a state of 0 becomes another */
+    if (count >= 0) {
+        size_t n = (uint64_t)count < d->size ? (size_t)count : d->size;
+        resp_array(c->out, n * d->each);
+        d->some(d->from, n, c->rng, c->out);
+        return;
+    }
+    resp_array(c->out, (size_t)-count * d->each);
+    for (int64_t i = 0; i > count; i--) {
+        d->one(d->from, c->rng, c->out);
+    }
 }
 
 /* ---- others ---- */

@@ -20,32 +20,40 @@ bool cmd_range(struct cmd_ctx *c, struct span s, int64_t min, int64_t max, int64
 /* Not negative; "ERR value is out of range, must be positive". */
 bool cmd_positive(struct cmd_ctx *c, struct span s, int64_t *out);
 
-/* HSCAN, SSCAN, ZSCAN. begin parses the cursor (before the key is looked up, as Redis does);
- * options parses argv[3..]. Elements are appended to `out`, which is apart from the client's
- * because the new cursor stands before them; end writes the whole reply. */
+/* HSCAN, SSCAN, ZSCAN: a walk under way. */
 struct collection_scan {
     uint64_t cursor;
     int64_t count;
     struct span pattern; /* p NULL: everything */
+    /* Elements, apart from the client's reply because the new cursor stands before them. */
     struct buf bytes;
     struct resp_out out;
     size_t visited; /* elements seen, matching or not */
     size_t values;  /* values appended */
 };
-bool collection_scan_begin(struct cmd_ctx *c, struct collection_scan *s);
-bool collection_scan_options(struct cmd_ctx *c, struct collection_scan *s);
+/* Visits a few elements of e's collection from cursor on, with _wants and _add for each; returns
+ * the next cursor. */
+typedef uint64_t (*collection_step_fn)(const struct entry *e, uint64_t cursor,
+                                       struct collection_scan *s);
+/* The whole command: key at argv[1], cursor, options. */
+void collection_scan(struct cmd_ctx *c, enum val_type type, collection_step_fn step);
 /* Counts an element; true if it is to be shown. */
 bool collection_scan_wants(struct collection_scan *s, struct span element);
 void collection_scan_add(struct collection_scan *s, struct span value);
-/* True while another step of the table's scan is due: Redis' rule, count elements or ten times as
- * many buckets. */
-bool collection_scan_more(const struct collection_scan *s, uint64_t cursor, uint64_t *steps);
-void collection_scan_end(struct cmd_ctx *c, struct collection_scan *s,
-                         uint64_t cursor);     /* frees what begin made */
-void collection_scan_empty(struct cmd_ctx *c); /* the reply for an absent key */
 
-/* Repetitions of a random element that one reply may hold (negative counts of HRANDFIELD and
- * SRANDMEMBER). */
+/* Random elements: HRANDFIELD and SRANDMEMBER with a count. The functions append elements of
+ * `from` to a reply: one of them, or n different ones (n at most size). */
+struct collection_draw {
+    const void *from;
+    size_t size; /* elements, not 0 */
+    size_t each; /* values that an element is in the reply */
+    void (*one)(const void *from, uint64_t *rng, struct resp_out *out);
+    void (*some)(const void *from, size_t n, uint64_t *rng, struct resp_out *out);
+};
+/* count different ones, or -count that may repeat, as an array. */
+void collection_draw(struct cmd_ctx *c, const struct collection_draw *d, int64_t count);
+
+/* Repetitions of a random element that one reply may hold (negative counts). */
 #define COLLECTION_REPEATS_MAX ((int64_t)1 << 27)
 
 /* Handler of commands that would block. */

@@ -402,14 +402,11 @@ void *dict_random(const struct dict *d, uint64_t *rng)
 void dict_sample(const struct dict *d, size_t n, uint64_t *rng, dict_scan_fn fn, void *arg)
 {
     if (n > d->count / 3) {
-        /* Knuth's algorithm S: one pass, each item with the chance (still wanted / still to come)
-         */
         struct dict_iter it = dict_iter(d);
         for (size_t left = d->count; n != 0; left--) {
             void *item = dict_next(&it);
-            if (dict_rng(rng) % left < n) {
+            if (dict_takes(rng, left, &n)) {
                 fn(arg, item);
-                n--;
             }
         }
         return;

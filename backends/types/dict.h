@@ -60,6 +60,15 @@ void *dict_random(const struct dict *d, uint64_t *rng);
 typedef void (*dict_scan_fn)(void *arg, void *item);
 void dict_sample(const struct dict *d, size_t n, uint64_t *rng, dict_scan_fn fn, void *arg);
 
+/* For choosing n of many in one pass (Knuth's algorithm S): is this one of the *wanted, if it is
+ * the first of the `left` still to come? Counts *wanted down. */
+static inline bool dict_takes(uint64_t *rng, size_t left, size_t *wanted)
+{
+    bool takes = dict_rng(rng) % left < *wanted;
+    *wanted -= takes;
+    return takes;
+}
+
 /* Visits a few items and returns the next cursor; 0 first and at the end. Redis' guarantees: what
  * is in the table all the time is visited at least once, whatever is added and removed between the
  * calls. fn must not change the table. */

@@ -77,7 +77,8 @@ bool hash_is_packed(const struct hash *h)
     return packed(h);
 }
 
-static struct hash *to_table(struct hash *h)
+/* A table of h's fields, whatever h is. */
+static struct hash *table_of(const struct hash *h)
 {
     struct dict *d = dict_new(field_of);
     struct hash_iter it = hash_iter(h);
@@ -86,8 +87,14 @@ static struct hash *to_table(struct hash *h)
     while (hash_next(&it, &field, &value)) {
         dict_add(d, pair_new(field, value), dict_hash(field));
     }
-    pack_free(block_of(h));
     return handle_of(d, FORM_TABLE);
+}
+
+static void leave_pack(struct hash **h)
+{
+    struct hash *table = table_of(*h);
+    pack_free(block_of(*h));
+    *h = table;
 }
 
 static bool pack_lookup(const struct pack *p, struct span field, size_t *pos)
@@ -151,7 +158,7 @@ bool hash_put(struct hash **h, struct span field, struct span value, struct hash
 {
     if (packed(*h) && (field.len > limits.value_bytes || value.len > limits.value_bytes ||
                        !pack_fits(block_of(*h), field.len + value.len))) {
-        *h = to_table(*h);
+        leave_pack(h);
     }
     if (!packed(*h)) {
         return table_put(block_of(*h), field, value);
@@ -160,7 +167,7 @@ bool hash_put(struct hash **h, struct span field, struct span value, struct hash
     bool is_new = pack_put(&p, field, value);
     *h = of_pack(p);
     if (hash_count(*h) > limits.entries) {
-        *h = to_table(*h);
+        leave_pack(h);
     }
     return is_new;
 }
@@ -265,9 +272,8 @@ void hash_sample(const struct hash *h, size_t n, uint64_t *rng, hash_fn fn, void
     struct span field;
     struct span value;
     for (size_t left = hash_count(h); n != 0 && hash_next(&it, &field, &value); left--) {
-        if (dict_rng(rng) % left < n) {
+        if (dict_takes(rng, left, &n)) {
             fn(arg, field, value);
-            n--;
         }
     }
 }
@@ -307,17 +313,7 @@ void hash_free(struct hash *h)
 
 static void *copy(const void *o)
 {
-    if (packed(o)) {
-        return of_pack(pack_copy(block_of(o)));
-    }
-    struct dict *d = dict_new(field_of);
-    struct hash_iter it = hash_iter(o);
-    struct span field;
-    struct span value;
-    while (hash_next(&it, &field, &value)) {
-        dict_add(d, pair_new(field, value), dict_hash(field));
-    }
-    return handle_of(d, FORM_TABLE);
+    return packed(o) ? of_pack(pack_copy(block_of(o))) : table_of(o);
 }
 
 /* Dump: 1 if packed, count, then field and value of each. */

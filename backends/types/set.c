@@ -167,9 +167,8 @@ void set_sample(const struct set *s, size_t n, uint64_t *rng, set_fn fn, void *a
     struct set_iter it = set_iter(s);
     struct span member;
     for (size_t left = set_count(s); n != 0 && set_next(&it, &member); left--) {
-        if (dict_rng(rng) % left < n) {
+        if (dict_takes(rng, left, &n)) {
             fn(arg, member);
-            n--;
         }
     }
 }
