@@ -8,7 +8,7 @@
  * where it is. */
 #include "coherence/hotset_int.h"
 
-#define CANDIDATES_MAX 64u /* promoted in one epoch at most */
+#define CANDIDATES_MAX 512u /* promoted in one epoch at most */
 #define STRIKES 2u         /* epochs above the break-even, or without reads, before demotion */
 
 int64_t hotset_score(uint64_t reads, uint64_t writes, unsigned proxies)

@@ -422,6 +422,28 @@ static enum cache_state look(const struct entry *e, struct span key, uint64_t fr
     return (enum cache_state)state;
 }
 
+void cache_prefetch(const struct cache *c, const uint64_t *hashes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        __builtin_prefetch(&c->index[(uint32_t)hashes[i] & c->mask]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint64_t v = load(&c->index[(uint32_t)hashes[i] & c->mask]);
+        if (v != 0 && v >> 32 == hashes[i] >> 32) {
+            __builtin_prefetch(&c->entries[(uint32_t)v - 1]);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint64_t v = load(&c->index[(uint32_t)hashes[i] & c->mask]);
+        if (v != 0 && v >> 32 == hashes[i] >> 32) {
+            const word *b =
+                atomic_load_explicit(&c->entries[(uint32_t)v - 1].block, memory_order_relaxed);
+            __builtin_prefetch(b);
+            __builtin_prefetch((const char *)b + 64);
+        }
+    }
+}
+
 enum cache_state cache_read(const struct cache *c, uint64_t hash, struct span key,
                             uint64_t fresh_ms, enum cache_form form, struct buf *out,
                             struct cache_got *got)

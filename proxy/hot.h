@@ -45,7 +45,7 @@ static inline bool hot_concerns(const struct client *c)
 }
 /* At the start of a batch, after its bytes were read: clocks are read afresh when they are needed
  * (H9). */
-void hot_batch(struct proxy_worker *pw);
+void hot_batch(struct client *c, const struct conn_req *reqs, size_t n);
 /* True: the request was answered, given to the core, or has to wait (*taken). False: it goes to the
  * shards; *hash is for hot_note then. */
 bool hot_take(struct client *c, const struct admitted *a, const struct conn_req *q, enum kind kind,

@@ -100,6 +100,10 @@ struct hot_worker {
     /* what readers of this worker go by */
     bool clocks_read; /* in this batch */
     bool may_read;
+    const struct conn_req *reqs;     /* the batch; NULL: no hashes of it */
+    uint64_t hashes[CONN_BATCH_MAX]; /* of their first arguments */
+    const struct cmd *last_cmd;      /* whose kind last_local is (hot_serve.c) */
+    int last_local;
     uint64_t fresh_ms; /* what expires by then is not answered */
     /* the cores of this worker's partition */
     uint32_t id; /* incarnation; 0: none yet */

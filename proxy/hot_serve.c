@@ -25,11 +25,35 @@
 
 /* ---- clocks ---- */
 
-void hot_batch(struct proxy_worker *pw)
+/* Nearly every command's key is its first argument: where it is not, the hash is of no use and is
+ * computed again. */
+void hot_batch(struct client *c, const struct conn_req *reqs, size_t n)
 {
-    if (pw->hot != NULL) {
-        pw->hot->clocks_read = false;
+    struct hot_worker *hw = c->pw->hot;
+    if (hw == NULL) {
+        return;
     }
+    hw->clocks_read = false;
+    hw->reqs = NULL;
+    if (!hot_concerns(c) || c->s.db != 0) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        hw->hashes[i] = cache_hash(reqs[i].argv[reqs[i].argc > 1]);
+    }
+    hw->reqs = reqs;
+    if (n > 1) {
+        cache_prefetch(hot_cache(), hw->hashes, n);
+    }
+}
+
+static uint64_t hash_in_batch(const struct hot_worker *hw, const struct conn_req *q, int at,
+                              struct span inner)
+{
+    if (hw->reqs != NULL && at == 1 && inner.p == q->argv[1].p) {
+        return hw->hashes[q - hw->reqs];
+    }
+    return cache_hash(inner);
 }
 
 static bool may_read(struct hot_worker *hw)
@@ -98,6 +122,15 @@ static enum local local_of(const struct cmd *cmd)
         }
     }
     return LOCAL_NOT;
+}
+
+static enum local local_here(struct hot_worker *hw, const struct cmd *cmd)
+{
+    if (hw->last_cmd != cmd) {
+        hw->last_cmd = cmd;
+        hw->last_local = (int)local_of(cmd);
+    }
+    return (enum local)hw->last_local;
 }
 
 bool hot_compose(const struct cmd *cmd, const struct span *argv, int argc,
@@ -253,7 +286,7 @@ static enum cache_state answer(struct client *c, const struct admitted *a, const
                                struct span key, uint64_t hash)
 {
     struct hot_worker *hw = c->pw->hot;
-    enum local what = local_of(a->cmd);
+    enum local what = local_here(hw, a->cmd);
     if (what == GET && c->head == NULL) {
         return answer_get(c, a, q, key, hash);
     }
@@ -292,14 +325,14 @@ static bool take_one(struct client *c, const struct admitted *a, const struct co
         key_add_inner(&h->b, c->s.db, key);
         key = buf_span(&h->b);
     }
-    uint64_t hash = cache_hash(key);
+    uint64_t hash = hash_in_batch(hw, q, at, key);
     *hash_out = hash;
     *taken = TAKEN;
     bool done = false;
     struct under_way u = look_at_calls(c, hash);
     bool write = (a->cmd->flags & CMD_WRITE) != 0;
     enum cache_state seen = CACHE_NONE;
-    bool local = !write && !u.core && !u.shard && local_of(a->cmd) != LOCAL_NOT;
+    bool local = !write && !u.core && !u.shard && local_here(hw, a->cmd) != LOCAL_NOT;
     if (local && may_read(hw)) {
         seen = answer(c, a, q, key, hash);
         done = seen == CACHE_VALUE || seen == CACHE_ABSENT;

@@ -141,7 +141,7 @@ static size_t on_batch(struct session *s, const struct conn_req *reqs, size_t n)
     if (c->pw->follower != NULL) {
         membership_tick(process.membership, s->w, clk_boot_ns());
     }
-    hot_batch(c->pw);
+    hot_batch(c, reqs, n);
     size_t i = 0;
     for (; i < n; i++) {
         const struct conn_req *q = &reqs[i];
