@@ -9,7 +9,7 @@
 #include "coherence/hotset_int.h"
 
 #define CANDIDATES_MAX 512u /* promoted in one epoch at most */
-#define STRIKES 2u         /* epochs above the break-even, or without reads, before demotion */
+#define STRIKES 2u          /* epochs above the break-even, or without reads, before demotion */
 
 int64_t hotset_score(uint64_t reads, uint64_t writes, unsigned proxies)
 {
