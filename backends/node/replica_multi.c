@@ -52,6 +52,23 @@ static struct tx_token token_of(struct replica *r, const struct blob *key, uint6
     return (struct tx_token){e == NULL ? 0 : entry_ts(e), is_live(e) && !is_expired(e, now_ms)};
 }
 
+void replica_touched(struct replica *r, uint64_t hash, uint64_t from, uint64_t to)
+{
+    r->touches[r->touch_next++ % REPLICA_TOUCHES] = (struct touch){hash, from, to};
+}
+
+/* Did nothing but touches lead from one timestamp to the other? Looks from the newest back. */
+static bool only_touched(const struct replica *r, const struct blob *key, uint64_t then,
+                         uint64_t now)
+{
+    uint64_t hash = store_hash(r->nw->store, blob_span(key));
+    for (uint32_t i = 1; i <= REPLICA_TOUCHES && now > then; i++) {
+        const struct touch *t = &r->touches[(r->touch_next - i) % REPLICA_TOUCHES];
+        now = t->hash == hash && t->to == now ? t->from : now;
+    }
+    return now == then;
+}
+
 /* WATCH: a key that was written since has another timestamp, even if it was written back; one that
  * has expired since is no longer what it was. */
 static bool watches_hold(struct replica *r, const struct rop_tx *t, uint64_t now_ms)
@@ -59,7 +76,8 @@ static bool watches_hold(struct replica *r, const struct rop_tx *t, uint64_t now
     for (uint32_t i = 0; i < t->watch_count; i++) {
         struct tx_token now = token_of(r, t->keys[t->watches[i].key], now_ms);
         struct tx_token then = t->watches[i].token;
-        if (now.version != then.version || now.live != then.live) {
+        if (now.live != then.live ||
+            !only_touched(r, t->keys[t->watches[i].key], then.version, now.version)) {
             return false;
         }
     }
@@ -247,14 +265,48 @@ bool replica_prepare_multi(struct replica *r, struct rop *op, uint64_t now_ms,
     return true;
 }
 
+#define TOUCHED_MAX 64u /* of larger updates every key counts as written */
+
+/* Which parts are named by no command that may write them. */
+static uint64_t only_read(struct replica *r, struct span list, const struct hermes_part *parts,
+                          uint32_t count)
+{
+    size_t n = tx_next(&r->parser, list, 0);
+    if (n == 0 || n == list.len || count > TOUCHED_MAX) {
+        return 0; /* one command: it writes */
+    }
+    uint64_t read = count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
+    for (size_t at = 0; (n = tx_next(&r->parser, list, at)) != 0; at += n) {
+        const struct span *argv = r->parser.argv + 2;
+        int argc = (int)r->parser.argc - 2;
+        const struct cmd *cmd = argc > 0 ? cmd_find_request(argv, argc) : NULL;
+        if (cmd == NULL || tx_only_reads(cmd, argv, argc)) {
+            continue;
+        }
+        int *idx = mem_alloc((size_t)argc * sizeof *idx);
+        int keys = cmd_get_keys(cmd, argv, argc, idx, argc);
+        for (int k = 0; k < keys; k++) {
+            for (uint32_t i = 0; i < count; i++) {
+                bool same = span_eq(blob_span(ref_blob(parts[i].key.ref)), argv[idx[k]]);
+                read &= same ? ~(UINT64_C(1) << i) : UINT64_MAX;
+            }
+        }
+        mem_free(idx);
+    }
+    return read;
+}
+
 void replica_apply_multi(struct replica *r, const struct hermes_part *parts, uint32_t count,
                          const struct hermes_update *u, struct rop *op)
 {
     struct store *s = r->nw->store;
+    uint64_t read = only_read(r, blob_span(ref_blob(u->effects)), parts, count);
     for (uint32_t i = 0; i < count; i++) { /* H12: what has expired is gone, at every replica */
         struct entry *e = find_key(r, ref_blob(parts[i].key.ref));
         if (is_expired(e, u->now_ms)) {
             store_delete(s, e);
+        } else if (i < TOUCHED_MAX && (read >> i & 1) != 0) {
+            replica_touched(r, parts[i].key.hash, parts[i].base, parts[i].ts);
         }
     }
     run_here(r, op, u->now_ms, blob_span(ref_blob(u->effects)));

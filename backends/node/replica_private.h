@@ -81,6 +81,7 @@ struct held_frame { /* of an epoch not installed yet */
 };
 
 #define REPLICA_PEERS_MAX VIEW_NODES_MAX
+#define REPLICA_TOUCHES 1024u
 
 struct replica_peer {
     uint32_t id;
@@ -136,6 +137,12 @@ struct replica {
     uint32_t pull_donor;
     int64_t pull_budget; /* bytes that may be taken over now; below 0: wait */
     uint64_t pull_filled_ns, pull_started_ns, pull_said_ns;
+    /* updates that gave a key a new timestamp and left it as it was, newest over oldest: a WATCH
+       across them still holds */
+    struct touch {
+        uint64_t hash, from, to;
+    } touches[REPLICA_TOUCHES];
+    uint32_t touch_next;
     struct replica_counts counts;
 };
 
@@ -219,6 +226,7 @@ void replica_run(struct replica *r, const struct cmd *cmd, const struct span *ar
     "TRYAGAIN this replica does not serve now: no lease, or not a member of its shard"
 
 /* replica_multi.c */
+void replica_touched(struct replica *r, uint64_t hash, uint64_t from, uint64_t to);
 void replica_tx_free(struct replica *r, struct rop *op);
 bool replica_prepare_multi(struct replica *r, struct rop *op, uint64_t now_ms,
                            struct coh_ref *effects);

@@ -283,6 +283,9 @@ static void on_apply(void *ctx, const struct hermes_key *key, const struct herme
     if (op != NULL) {
         op->replied = true;
     }
+    if (u->effects.handle == 0) { /* PROMOTE, DEMOTE */
+        replica_touched(r, key->hash, u->base, u->ts);
+    }
     struct entry *e = entry_of(r, key);
     if (e == NULL) {
         e = tombstone(r, key);

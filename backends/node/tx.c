@@ -13,6 +13,7 @@ void tx_free(struct tx *t)
 {
     buf_free(&t->list);
     mem_free(t->keys);
+    mem_free(t->written);
     mem_free(t->watches);
     *t = (struct tx){0};
 }
@@ -120,31 +121,36 @@ bool tx_may_hold(const struct cmd *cmd)
            (cmd->flags & (CMD_FANOUT | CMD_SESSION | CMD_BLOCKING)) == 0;
 }
 
-void tx_add_key(struct tx *t, struct span key)
+uint32_t tx_add_key(struct tx *t, struct span key)
 {
     for (uint32_t i = 0; i < t->key_count; i++) {
         if (span_eq(t->keys[i], key)) {
-            return;
+            return i;
         }
     }
     if (t->key_count == t->key_room) {
         t->key_room = t->key_room == 0 ? 8 : 2 * t->key_room;
         t->keys = mem_realloc(t->keys, t->key_room * sizeof *t->keys);
+        t->written = mem_realloc(t->written, t->key_room * sizeof *t->written);
     }
-    t->keys[t->key_count++] = key;
+    t->written[t->key_count] = false;
+    t->keys[t->key_count] = key;
+    return t->key_count++;
 }
 
 void tx_add(struct tx *t, const struct cmd *cmd, unsigned db, const struct span *argv, int argc)
 {
     int *idx = mem_alloc((size_t)argc * sizeof *idx);
     int n = cmd_get_keys(cmd, argv, argc, idx, argc);
+    bool writes = !tx_only_reads(cmd, argv, argc);
     for (int i = 0; i < n; i++) {
-        tx_add_key(t, argv[idx[i]]);
+        uint32_t at = tx_add_key(t, argv[idx[i]]);
+        t->written[at] = t->written[at] || writes;
     }
     mem_free(idx);
     tx_list_command(&t->list, 'c', db, argv, argc);
     t->replies++;
-    t->writes = t->writes || !tx_only_reads(cmd, argv, argc);
+    t->writes = t->writes || writes;
     t->denyoom = t->denyoom || (cmd->flags & CMD_DENYOOM) != 0;
     t->rewrites = t->rewrites || cmd->rewrite != NULL;
 }
@@ -170,10 +176,7 @@ static bool parse_watches(struct tx *t, const struct span *argv, int argc, int *
     t->watches = mem_alloc((size_t)(n + 1) * sizeof *t->watches);
     for (*at = 3; t->watch_count < n; *at += 2) {
         struct tx_watch *w = &t->watches[t->watch_count++];
-        tx_add_key(t, argv[*at]);
-        for (w->key = 0; !span_eq(t->keys[w->key], argv[*at]);) {
-            w->key++;
-        }
+        w->key = tx_add_key(t, argv[*at]);
         if (!token_parse(argv[*at + 1], &w->token)) {
             return false;
         }
@@ -218,7 +221,7 @@ void tx_parse_watch(struct tx *t, const struct span *argv, int argc)
 {
     t->asks = true;
     for (int i = 2; i < argc; i++) {
-        tx_add_key(t, argv[i]);
+        (void)tx_add_key(t, argv[i]);
     }
 }
 
@@ -266,8 +269,10 @@ void tx_run_alone(struct node_worker *nw, struct tx *t, struct resp_out *out)
             resp_array(out, t->replies);
         }
         tx_run(&how, buf_span(&t->list));
-        for (uint32_t i = 0; t->writes && i < t->key_count; i++) {
-            watch_changed(nw->watch, t->keys[i]);
+        for (uint32_t i = 0; i < t->key_count; i++) {
+            if (t->written[i]) {
+                watch_changed(nw->watch, t->keys[i]);
+            }
         }
         resp_parser_free(&parser);
         buf_free(&sink);

@@ -32,6 +32,7 @@ struct tx_watch {
 struct tx {
     struct buf list;
     struct span *keys; /* inner keys, each once; borrowed from the request */
+    bool *written;     /* of each: a command that may write names it */
     uint32_t key_count, key_room;
     struct tx_watch *watches;
     uint32_t watch_count;
@@ -46,7 +47,7 @@ struct tx {
 void tx_free(struct tx *t);
 /* Appends a command and its keys. The command's arity was checked. */
 void tx_add(struct tx *t, const struct cmd *cmd, unsigned db, const struct span *argv, int argc);
-void tx_add_key(struct tx *t, struct span key);
+uint32_t tx_add_key(struct tx *t, struct span key); /* its place in keys */
 /* HALCYON EXEC: number of watched keys, of each the key and its token; then the commands: database,
  * number of arguments, arguments; number 0: the bytes of a reply. Keys are inner keys. False: it is
  * malformed, or a command may not be in a transaction; *why says so. */

@@ -92,7 +92,7 @@ class WatchedTransfer(Client):
     """Reads first, writes what it worked out: right only if nobody wrote in between."""
 
     def once(self):
-        a, b = self.random.sample(self.load.accounts, 2)
+        a, b = self.random.sample(self.load.watched, 2)
         n = self.random.randint(1, 50)
         check(self.sure_one(self.conn.command("WATCH", a, b)) == (b"+", b"OK"), "WATCH")
         x, y = self.number("GET", a), self.number("GET", b)
@@ -114,8 +114,8 @@ class Counter(Client):
 
 class Reader(Client):
     def once(self):
-        values = numbers(self.transaction(*(("GET", k) for k in self.load.accounts)))
-        check(sum(values) == TOTAL, "a reader saw accounts", values)
+        values = numbers(self.transaction(*(("GET", k) for k in self.load.accounts + self.load.watched)))
+        check(sum(values[:3]) == TOTAL and sum(values[3:]) == TOTAL, "a reader saw accounts", values)
 
 
 class Mover(Client):
@@ -136,11 +136,12 @@ class Load:
     def __init__(self, ports, tag):
         self.ending = threading.Event()
         self.accounts = ["{%s}account:%d" % (tag, i) for i in range(3)]
+        self.watched = ["{%s}watched:%d" % (tag, i) for i in range(3)]
         self.places = ["{%s}place:%d" % (tag, i) for i in range(3)]
         self.counter = "{%s}counter" % tag
         self.counted = []
         c = Conn(ports[0])
-        for k, v in zip(self.accounts, (TOTAL - 300, 200, 100)):
+        for k, v in zip(self.accounts + self.watched, 2 * (TOTAL - 300, 200, 100)):
             check(c.command("SET", k, v) == b"+OK\r\n", "SET")
         check(c.command("SET", self.counter, 0) == b"+OK\r\n", "SET")
         check(c.command("RPUSH", self.places[0], *range(200)) == b":200\r\n", "RPUSH")
@@ -164,8 +165,9 @@ class Load:
 
     def judge(self, port):
         c = Conn(port)
-        left = [int(parse(c.command("GET", k))[1]) for k in self.accounts]
-        check(sum(left) == TOTAL, "in the end the accounts hold", left)
+        for keys in (self.accounts, self.watched):
+            left = [int(parse(c.command("GET", k))[1]) for k in keys]
+            check(sum(left) == TOTAL, "in the end the accounts hold", left)
         check(sum(c.command("EXISTS", k) == b":1\r\n" for k in self.places) == 1, "the thing that moves is lost")
         check(len(set(self.counted)) == len(self.counted), "two clients counted to the same number: an update was lost")
         last = int(parse(c.command("GET", self.counter))[1])
@@ -175,7 +177,9 @@ class Load:
             say("    %-16s %6d done, %5d conflicts, %3d unknown, %4d refused" % (
                 kind.__name__, *(self.sum(kind, w) for w in ("done", "conflicts", "unknown", "refused"))))
             check(self.sum(kind, "done") > 100, kind.__name__, "hardly got anything done")
-        check(self.sum(Counter, "conflicts") > 0, "no WATCH conflict at all")
+        for kind in (WatchedTransfer, Counter):
+            conflicts, done = self.sum(kind, "conflicts"), self.sum(kind, "done")
+            check(0 < conflicts < done - 20, kind.__name__, "met", conflicts, "conflicts in", done)
 
 
 def state(port):
