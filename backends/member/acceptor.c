@@ -7,7 +7,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "backends/member/builtin.h"
@@ -64,15 +63,11 @@ struct acceptor_thread {
     struct member_map decoded;
     uint8_t frame[MEMBER_MSG_MAX];
     bool save_failed;
-    _Atomic uint64_t version, messages, writes, write_failures, connections;
-    atomic_bool votes;
+    /* written by the thread, read by INFO and metrics */
+    struct metrics *metrics;
+    struct counter messages, writes, write_failures, connections;
+    struct gauge version, votes, caller_gauge;
 };
-
-/* relaxed, here and below: numbers on their own, for INFO */
-static void raise_count(_Atomic uint64_t *count, uint64_t by)
-{
-    atomic_fetch_add_explicit(count, by, memory_order_relaxed);
-}
 
 /* ---- the core's outputs ---- */
 
@@ -124,7 +119,7 @@ static bool persist(struct acceptor_thread *t, const struct member_state *st)
     struct errmsg why = {""};
     struct state_owner owner = {t->cluster_name, &t->genesis, t->index};
     bool ok = state_save(t->state_file, &owner, st, &why) == OK;
-    raise_count(ok ? &t->writes : &t->write_failures, 1);
+    counter_add(ok ? &t->writes : &t->write_failures, 1);
     if (!ok && !t->save_failed) {
         log_warning("%s: this acceptor does not vote until it can be written", why.text);
     } else if (ok && t->save_failed) {
@@ -164,11 +159,12 @@ static void step(struct acceptor_thread *t, struct acceptor_in *in)
         }
     } while (persisted);
     const struct member_map *m = acceptor_map(t->core);
-    uint64_t was = atomic_exchange_explicit(&t->version, m->version, memory_order_relaxed);
-    if (was != m->version) {
+    if (gauge_get(&t->version) != (int64_t)m->version) {
         log_verbose("The acceptor knows map version %llu", (unsigned long long)m->version);
     }
-    atomic_store_explicit(&t->votes, acceptor_votes(t->core), memory_order_relaxed);
+    gauge_set(&t->version, (int64_t)m->version);
+    gauge_set(&t->votes, acceptor_votes(t->core));
+    gauge_set(&t->caller_gauge, t->caller_count);
     uint64_t at = acceptor_next_deadline(t->core);
     if (at == UINT64_MAX) {
         loop_timer_stop(t->timer);
@@ -195,7 +191,7 @@ static bool take_message(struct acceptor_thread *t, struct span payload, uint8_t
         m.sender != sender) {
         return false;
     }
-    raise_count(&t->messages, 1);
+    counter_add(&t->messages, 1);
     struct acceptor_in in = {.kind = ACCEPTOR_IN_MSG, .u.msg = &m};
     step(t, &in);
     return true;
@@ -352,7 +348,7 @@ static void on_accept(int fd, bool is_unix, void *arg)
         mem_free(c);
         return;
     }
-    raise_count(&t->connections, 1);
+    counter_add(&t->connections, 1);
     t->caller_count++;
     c->next = t->callers;
     if (c->next != NULL) {
@@ -379,6 +375,38 @@ static enum err find_self(const struct acceptor_options *o, unsigned *index, str
         }
     }
     return errmsg_set(why, ERR_CONFIG, "acceptor: %s is not one of `acceptors`", o->self);
+}
+
+static void start_metrics(struct acceptor_thread *t, struct metrics *m)
+{
+    t->metrics = m;
+    metrics_counter(m, "halcyon_acceptor_messages_total", NULL,
+                    "Messages of nodes, proxies, acceptors.", &t->messages);
+    metrics_counter(m, "halcyon_acceptor_connections_total", NULL, "Calls the acceptor took.",
+                    &t->connections);
+    metrics_counter(m, "halcyon_acceptor_state_writes_total", NULL, "Times its state was written.",
+                    &t->writes);
+    metrics_counter(m, "halcyon_acceptor_state_write_failures_total", NULL,
+                    "Times its state could not be written.", &t->write_failures);
+    metrics_gauge(m, "halcyon_acceptor_map_version", NULL, "Version of the newest map it knows.",
+                  &t->version);
+    metrics_gauge(m, "halcyon_acceptor_votes", NULL, "0: its state cannot be written.", &t->votes);
+    metrics_gauge(m, "halcyon_acceptor_callers", NULL, "Connections it has now.", &t->caller_gauge);
+}
+
+void acceptor_stop_metrics(struct acceptor_thread *t)
+{
+    if (t == NULL || t->metrics == NULL) {
+        return;
+    }
+    metrics_drop(t->metrics, &t->messages);
+    metrics_drop(t->metrics, &t->connections);
+    metrics_drop(t->metrics, &t->writes);
+    metrics_drop(t->metrics, &t->write_failures);
+    metrics_drop(t->metrics, &t->version);
+    metrics_drop(t->metrics, &t->votes);
+    metrics_drop(t->metrics, &t->caller_gauge);
+    t->metrics = NULL;
 }
 
 static void release(struct acceptor_thread *t)
@@ -413,8 +441,8 @@ static enum err start_core(struct acceptor_thread *t, struct errmsg *why)
         t->core = acceptor_init(t->memory, &t->params, &t->genesis, found ? kept : NULL, t->index,
                                 t->now_ns);
         const struct member_map *m = acceptor_map(t->core);
-        atomic_store(&t->version, m->version);
-        atomic_store(&t->votes, true);
+        gauge_set(&t->version, (int64_t)m->version);
+        gauge_set(&t->votes, true);
         log_notice(found ? "Acceptor %u of %u goes on from map version %llu"
                          : "Acceptor %u of %u starts without a state file (map version %llu)",
                    t->index + 1, t->genesis.acceptor_count, (unsigned long long)m->version);
@@ -462,6 +490,9 @@ enum err acceptor_start(const struct acceptor_options *o, struct acceptor_thread
         }
     }
     loop_timer_start(t->timer, 1);
+    if (o->metrics != NULL) {
+        start_metrics(t, o->metrics);
+    }
     sigset_t all;
     sigset_t old;
     (void)sigfillset(&all);
@@ -488,10 +519,10 @@ void acceptor_stop(struct acceptor_thread *t)
 
 void acceptor_counts(const struct acceptor_thread *t, struct acceptor_counts *out)
 {
-    out->version = atomic_load_explicit(&t->version, memory_order_relaxed);
-    out->messages = atomic_load_explicit(&t->messages, memory_order_relaxed);
-    out->writes = atomic_load_explicit(&t->writes, memory_order_relaxed);
-    out->write_failures = atomic_load_explicit(&t->write_failures, memory_order_relaxed);
-    out->connections = atomic_load_explicit(&t->connections, memory_order_relaxed);
-    out->votes = atomic_load_explicit(&t->votes, memory_order_relaxed);
+    *out = (struct acceptor_counts){.version = (uint64_t)gauge_get(&t->version),
+                                    .messages = counter_get(&t->messages),
+                                    .writes = counter_get(&t->writes),
+                                    .write_failures = counter_get(&t->write_failures),
+                                    .connections = counter_get(&t->connections),
+                                    .votes = gauge_get(&t->votes) != 0};
 }

@@ -166,6 +166,7 @@ static void worker_stop(struct worker *w)
     struct node_worker *nw = w->data;
     if (w->index == 0) {
         membership_stop(nw->node->membership);
+        acceptor_stop_metrics(nw->node->acceptor);
     }
     node_cron_stop(nw);
     node_metrics_stop(nw);

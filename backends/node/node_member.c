@@ -83,9 +83,10 @@ static enum err make_join(const struct node_settings *set, const struct node *no
     return OK;
 }
 
-static enum err start_acceptor(const struct node_settings *set, struct node *node,
+static enum err start_acceptor(struct server *sv, struct node *node,
                                const struct member_map *genesis, struct errmsg *why)
 {
+    const struct node_settings *set = cfg_settings(server_cfg(sv));
     if (set->member.membership == MEMBERSHIP_ETCD) {
         return set->acceptor[0] != '\0' || set->witness
                    ? errmsg_set(why, ERR_CONFIG, "acceptors are a part of membership builtin")
@@ -106,7 +107,8 @@ static enum err start_acceptor(const struct node_settings *set, struct node *nod
                                  .genesis = genesis,
                                  .self = set->acceptor,
                                  .bind = bind + (bind[0] == '-'),
-                                 .state_file = set->acceptor_state_file};
+                                 .state_file = set->acceptor_state_file,
+                                 .metrics = server_metrics(sv)};
     return acceptor_start(&o, &node->acceptor, why);
 }
 
@@ -124,7 +126,7 @@ enum err node_member_prepare(struct server *sv, struct node *node, struct errmsg
         e = make_join(set, node, &o.join, why);
     }
     if (e == OK) {
-        e = start_acceptor(set, node, genesis, why);
+        e = start_acceptor(sv, node, genesis, why);
     }
     if (e == OK && !set->witness) {
         node->membership = membership_new(&o, (unsigned)set->server.workers);

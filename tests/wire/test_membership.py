@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import REPORTS, Cluster, Conn, Failed, arguments, check, encode, free_block, run, say, wait_for  # noqa: E402
@@ -491,7 +492,7 @@ class Two:
         self.processes = {}
         acceptors = " ".join("localhost:%d" % (self.first + 4000 + i) for i in range(3))
         shared = "bind 127.0.0.1\ncluster-announce-ip localhost\nmembership builtin\nacceptors %s\n" % acceptors
-        for i, extra in enumerate(("", "", "witness yes\n")):
+        for i, extra in enumerate(("metrics-port %d\n" % (self.first + 2), "", "witness yes\n")):
             self._write("node-%d" % i, shared + "shard only auto\nport %d\npeer-port-offset 1000\nacceptor localhost:%d\n%s" % (
                 self.first + 1000 + i, self.first + 4000 + i, extra))
         self._write("proxy-0", shared + "port %d\npeer-port %d\n" % (self.first, self.first + 3000))
@@ -542,6 +543,12 @@ def test_witness(build):
         check(witness.command("PING") == b"+PONG\r\n", "the witness answers")
         check(witness.command("SET", "w", "2").startswith(b"-"), "the witness takes data")
         check(info(two.first + 1002, "acceptor")["acceptor_votes"] == "1", "the witness votes")
+        with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % (two.first + 2), timeout=5) as page:
+            text = page.read().decode()
+        for name, value in (("halcyon_membership_acceptors_reachable", "3"), ("halcyon_membership_acceptors", "3"),
+                            ("halcyon_acceptor_votes", "1"), ("halcyon_acceptor_state_write_failures_total", "0")):
+            check(re.search(r"^%s %s$" % (name, value), text, re.M), name, "in", text[:3000])
+        check(re.search(r"^halcyon_membership_lease_milliseconds \d+$", text, re.M), "the lease in", text[:3000])
         for i in (0, 1):
             two.processes["node-%d" % i].kill()
             two.processes["node-%d" % i].wait(5)
