@@ -56,6 +56,9 @@ void hot_note(struct client *c, uint64_t busy, uint64_t hash);
 
 /* Does the table know one of the keys at 1, 1 + step ...? */
 bool hot_knows_any(const struct client *c, const struct conn_req *q, uint32_t step);
+/* The value of one of MGET's keys, as an element of the reply, if the table has it: true, and it
+ * was appended. Nothing of the client may be under way. */
+bool hot_element(struct client *c, struct span key, struct buf *out);
 /* A part of a gather (in database g->db, argv[1]: a client's key): given to the core if the table
  * knows the key, with nothing of the client under way. */
 struct gather;

@@ -412,6 +412,32 @@ static bool knows(struct proxy_worker *pw, unsigned db, struct span key)
     return known;
 }
 
+bool hot_element(struct client *c, struct span key, struct buf *out)
+{
+    struct hot_worker *hw = c->pw->hot;
+    struct cache_got got;
+    struct hold *h = NULL;
+    if (!may_read(hw)) {
+        return false;
+    }
+    if (key_needs_prefix(c->s.db, key)) {
+        h = hold_take(c->pw);
+        key_add_inner(&h->b, c->s.db, key);
+        key = buf_span(&h->b);
+    }
+    enum cache_state seen =
+        cache_read(hot_cache(), cache_hash(key), key, hw->fresh_ms, CACHE_BULK, out, &got);
+    if (seen == CACHE_ABSENT) {
+        resp_null(&(struct resp_out){out, c->s.c.proto});
+    }
+    if (h != NULL) {
+        hold_give(c->pw, h);
+    }
+    bool found = seen == CACHE_VALUE || seen == CACHE_ABSENT;
+    hw->stats.hits += found;
+    return found;
+}
+
 bool hot_knows_any(const struct client *c, const struct conn_req *q, uint32_t step)
 {
     for (uint32_t i = 1; i < q->argc; i += step) {

@@ -103,6 +103,20 @@ static enum taken split_each(struct client *c, const struct admitted *a, const s
     return TAKEN;
 }
 
+/* The last part: so many elements, which are here already. */
+static void add_local(struct gather *g, struct hold *elements, uint32_t count)
+{
+    struct proxy_worker *pw = g->pw;
+    if (count != 0) {
+        struct hold *reply = hold_take(pw);
+        resp_array(&(struct resp_out){&reply->b, g->owner->proto}, count);
+        buf_add(&reply->b, buf_head(&elements->b), buf_used(&elements->b));
+        gather_part(gather_add(g), buf_span(&reply->b));
+        hold_give(pw, reply);
+    }
+    hold_give(pw, elements);
+}
+
 enum taken split(struct client *c, const struct admitted *a, const struct conn_req *q,
                  enum kind kind)
 {
@@ -116,8 +130,10 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
     if ((p.how & TARGET_WRITE) != 0 && hot_concerns(c) && hot_knows_any(c, q, p.step)) {
         return split_each(c, a, q, kind, p);
     }
+    bool hot =
+        kind == KIND_MGET && c->head == NULL && hot_concerns(c) && hot_knows_any(c, q, p.step);
     unsigned first = route_slot(pw->route, slot_of(q->argv[1]));
-    bool several = false;
+    bool several = hot;
     for (uint32_t i = 1; i < p.keys && !several; i++) {
         several = route_slot(pw->route, slot_of(q->argv[1 + i * p.step])) != first;
     }
@@ -129,13 +145,20 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
         return taken;
     }
     uint32_t partitions = pw->route->partitions;
-    struct gather *g = gather_open(c, a, q, compose_of(kind), partitions, p.keys);
+    struct gather *g = gather_open(c, a, q, compose_of(kind), partitions + 1, p.keys);
+    struct hold *local = hot ? hold_take(pw) : NULL; /* the elements that the cache has */
+    uint32_t locals = 0;
     /* partition of each key, then the number of its part */
     uint32_t *count = pw->partition_keys;
     memset(count, 0, partitions * sizeof *count);
     for (uint32_t i = 0; i < p.keys; i++) {
         unsigned slot = slot_of(q->argv[1 + i * p.step]);
         unsigned e = route_slot(pw->route, slot);
+        if (hot && hot_element(c, q->argv[1 + i], &local->b)) {
+            g->who[i] = NO_PART;
+            locals++;
+            continue;
+        }
         g->who[i] = (uint16_t)e;
         if (count[e]++ == 0) {
             pw->partition_slot[e] = (uint16_t)slot;
@@ -147,7 +170,7 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
         part[e] = count[e] != 0 ? parts++ : NO_PART;
     }
     for (uint32_t i = 0; i < p.keys; i++) {
-        g->who[i] = part[g->who[i]];
+        g->who[i] = g->who[i] == NO_PART ? parts : part[g->who[i]];
     }
     for (uint32_t e = 0; e < partitions; e++) {
         if (part[e] != NO_PART) {
@@ -156,6 +179,9 @@ enum taken split(struct client *c, const struct admitted *a, const struct conn_r
             encode_part(shard_begin(t.l), q, &p, g, part[e], count[e]);
             gather_send(g, &t);
         }
+    }
+    if (local != NULL) {
+        add_local(g, local, locals);
     }
     pw->stats.split++;
     gather_opened(g);
