@@ -357,6 +357,16 @@ bool cache_set(struct cache *c, uint32_t place, uint64_t hash, struct span key,
     return ok;
 }
 
+void cache_clear(struct cache *c, uint32_t first, uint32_t count)
+{
+    must(first <= c->limits.entries && count <= c->limits.entries - first);
+    for (uint32_t place = first; place < first + count; place++) {
+        if (c->entries[place].indexed) {
+            leave(c, place, load(&c->entries[place].hash));
+        }
+    }
+}
+
 /* ---- reading ---- */
 
 static unsigned head_length(uint32_t len)

@@ -53,6 +53,8 @@ struct cache_value {
  * and BUSY was set instead. Cost: a lock when the place is taken or given up, or changes size. */
 bool cache_set(struct cache *c, uint32_t place, uint64_t hash, struct span key,
                const struct cache_value *v);
+/* Sets places first .. first + count - 1 to NONE, whatever key they had. From their writer. */
+void cache_clear(struct cache *c, uint32_t first, uint32_t count);
 
 /* ---- reading: any thread ---- */
 struct cache_counts {

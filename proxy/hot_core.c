@@ -321,6 +321,9 @@ void hot_cores_stop(struct hot_worker *hw)
     if (hw->galene != NULL) {
         hotset_close(hw->hotset);
         galene_close(hw->galene);
+        /* what it published is nobody's any more; the next core gives the places to other keys */
+        uint32_t places = HOT_RECORDS(process.keys_per_worker);
+        cache_clear(process.cache, hw->index * places, places);
     }
     release(hw);
     mem_free(hw->galene_memory);

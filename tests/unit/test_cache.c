@@ -61,6 +61,31 @@ static void what_is_set_is_read(void **state)
     cache_free(c);
 }
 
+static void cleared_places_are_free_for_other_keys(void **state)
+{
+    (void)state;
+    struct cache *c = cache_new(&limits);
+    struct buf b = {0};
+    set(c, 3, "a", CACHE_VALUE, "hello");
+    set(c, 4, "b", CACHE_BUSY, "");
+    set(c, 9, "c", CACHE_VALUE, "stays");
+
+    cache_clear(c, 0, 8);
+
+    assert_int_equal(get(c, "a", CACHE_BULK, &b), CACHE_NONE);
+    assert_int_equal(get(c, "b", CACHE_BULK, &b), CACHE_NONE);
+    assert_int_equal(get(c, "c", CACHE_RAW, &b), CACHE_VALUE);
+    assert_int_equal(cache_counts(c)->entries, 1);
+    set(c, 3, "d", CACHE_VALUE, "other");
+    assert_int_equal(get(c, "d", CACHE_RAW, &b), CACHE_VALUE);
+    assert_int_equal(get(c, "a", CACHE_BULK, &b), CACHE_NONE);
+    set(c, 3, "d", CACHE_NONE, "");
+    set(c, 9, "c", CACHE_NONE, "");
+    assert_int_equal(cache_counts(c)->bytes, 0);
+    buf_free(&b);
+    cache_free(c);
+}
+
 static void a_value_about_to_expire_is_busy(void **state)
 {
     (void)state;
@@ -243,6 +268,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_set_is_read),
+        cmocka_unit_test(cleared_places_are_free_for_other_keys),
         cmocka_unit_test(a_value_about_to_expire_is_busy),
         cmocka_unit_test(sizes_grow_and_shrink_within_the_budget),
         cmocka_unit_test(a_full_budget_leaves_keys_busy),
