@@ -4,7 +4,7 @@ import time
 
 import cluster
 from harness import Conn, check
-from load import patient, refused, report
+from load import Everywhere, patient, refused, report
 
 
 class Try:
@@ -100,6 +100,59 @@ def stopped_past_lease(net, args):
         check(sum(totals.values()) >= rounds * shards * 10, "too little was asked", totals)
 
 
+def hot_at(proxy):
+    return int(proxy.info("hotcache").get("hotcache_entries", "0"))
+
+
+def make_hot(c, key):
+    """True if all proxies have it; asks for it otherwise, which may have to be done again."""
+    if all(hot_at(p) == 1 for p in c.proxies):
+        return True
+    for p in c.proxies:
+        p.command("HALCYON", "PROMOTE", key)
+    time.sleep(0.1)
+    return False
+
+
+def make_cold(proxy, key):
+    if hot_at(proxy) == 0:
+        return True
+    proxy.command("HALCYON", "DEMOTE", key)
+    time.sleep(0.1)
+    return False
+
+
+def stopped_proxies(net, args):
+    """F3, hot: proxies that hold a hot key stand still past their lease, are asked meanwhile, and go on: no old value."""
+    rounds, totals, waits = 40 if args.long else 8, {}, []
+    with cluster.Cluster(net, args.build, proxies=3) as c:
+        c.start()
+        key = b"f3:hot"
+        patient(Everywhere(c.proxies[0]), c.proxies[0], "SET", key, "first")
+        for r in range(rounds):
+            victim, other = c.proxies[r % 3], c.proxies[(r + 1) % 3]
+            waits.append(cluster.seconds_until(lambda: make_hot(c, key), 20, "the key to be hot at all proxies"))
+            t = Try(victim, other, key, b"new %d" % r)
+            t.stop()
+            if r % 4 == 3:  # it is not hot any more when the proxy goes on, and nobody tells it again
+                cluster.wait_for(lambda other=other: make_cold(other, key), 20, "the key to be cold at " + other.name)
+            t.write()
+            t.ask()
+            time.sleep(0.05)
+            victim.go_on()
+            t.listen()
+            c.wait_serving(30)
+            for _ in range(20):
+                answer = victim.command("GET", key)
+                check(answer == b"$%d\r\n%s\r\n" % (len(t.value), t.value), victim.name, "back among the proxies, answered", answer)
+                time.sleep(0.02)
+            for k, n in t.answers.items():
+                totals[k] = totals.get(k, 0) + n
+        report("%d tries; requests sent into stopped proxies were answered: %s" % (rounds, totals))
+        report("the key was hot at all proxies after %s" % ", ".join("%.1f s" % w for w in waits))
+        check(sum(totals.values()) >= rounds * 10, "too little was asked", totals)
+
+
 class Watcher(threading.Thread):
     """Asks one replica for one key all the time."""
 
@@ -189,4 +242,4 @@ def clocks(net, args):
         check(lies, "a clock at half the speed was not noticed: this case sees nothing")
 
 
-CASES = {"f3_stopped": stopped_past_lease, "f9_clocks": clocks, "r3_late": late_promises}
+CASES = {"f3_stopped": stopped_past_lease, "f3_hot": stopped_proxies, "f9_clocks": clocks, "r3_late": late_promises}

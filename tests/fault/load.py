@@ -25,6 +25,7 @@ class History(Recording):
     def __init__(self, cluster, processes, seconds, **options):
         self.cluster = cluster
         self.expected = []
+        options["nodes"] = int(any(p.kind == "node" for p in processes))
         super().__init__(cluster.build, [t for p in processes for t in p.targets()], seconds, **options)
 
     def expect_writes(self, begin, end, count, what):

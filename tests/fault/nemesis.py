@@ -27,7 +27,7 @@ class Fault:
 KINDS = {
     "kill": (3, "node"), "stop": (4, "node"), "kill proxy": (1, "proxy"), "stop proxy": (1, "proxy"),
     "cut": (3, "pair"), "one way": (3, "pair"), "reset": (1, "pair"), "hold": (2, "nodes"), "delay": (2, "nodes"),
-    "alone": (2, "node"), "no clients": (1, "node"),
+    "alone": (2, "server"), "no clients": (1, "node"),
 }
 
 
@@ -38,14 +38,12 @@ def draw(seed, seconds, nodes, proxies, acceptors):
     while at < seconds:
         kind = r.choices(list(KINDS), [w for w, _ in KINDS.values()])[0]
         hits = KINDS[kind][1]
-        if hits in ("node", "proxy"):
-            who = [r.choice(nodes if hits == "node" else proxies)]
+        if hits in ("node", "proxy", "server"):
+            who = [r.choice({"node": nodes, "proxy": proxies, "server": nodes + proxies}[hits])]
         elif hits == "nodes":
             who = r.sample(nodes, 2)
         else:
-            who = [r.choice(nodes)]
-            who.append(r.choice([h for h in nodes + proxies + acceptors if h != who[0]]))
-            r.shuffle(who)
+            who = r.sample(nodes + proxies + acceptors, 2)
         length = r.choice([r.uniform(SHORTEST, LONGEST), r.choice([0.5, 1, 2]) * LEASE])
         faults.append(Fault(at, at + length, kind, who, r.randint(1, 200) if kind == "delay" else 0))
         # one in three begins before this one has ended

@@ -11,6 +11,8 @@
  *   --seed N          of the commands (1)     --out FILE       JSON lines (stdout)
  *   --first-client N  number of the first client (0), when several recorders make one history
  *   --prefix TEXT     of the keys' names ("h:")
+ *   --nodes 1         some ports are those of nodes, which refuse plain writes of hot keys: -HOT is
+ * a refusal then, and nothing that a proxy may say otherwise
  *   --hot N           so many of the keys, the first ones, get --hot-share percent of the commands
  *                     besides their equal part (0; 80)
  *   --expire PERCENT  so many of the DELs are asked for as EXPIRE key -1, which is the same (0)
@@ -48,7 +50,7 @@ struct target {
 struct options {
     struct target targets[PORTS_MAX];
     uint64_t port_count, clients, keys, seconds, pipeline, pause_us, timeout_ms, seed, first_client;
-    uint64_t hot, hot_share, expire;
+    uint64_t hot, hot_share, expire, nodes;
     const char *out, *prefix;
 };
 
@@ -243,6 +245,9 @@ static enum outcome judge_error(struct client *c, const char *text)
         if (strncmp(text, harmless[i], strlen(harmless[i])) == 0) {
             return OUT_FAIL;
         }
+    }
+    if (c->s->with.nodes != 0 && strncmp(text, "HOT ", 4) == 0) {
+        return OUT_FAIL;
     }
     if (strncmp(text, "UNKNOWN ", 8) != 0) {
         if (c->other_errors++ == 0) {
@@ -450,6 +455,7 @@ static bool take_option(struct options *o, const char *name, const char *value)
                    {"--first-client", &o->first_client, 0, 60000},
                    {"--hot", &o->hot, 0, 1000000},
                    {"--hot-share", &o->hot_share, 0, 100},
+                   {"--nodes", &o->nodes, 0, 1},
                    {"--expire", &o->expire, 0, 100}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
