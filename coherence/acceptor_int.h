@@ -11,9 +11,10 @@
 
 /* What this acceptor knows of nodes[i] of its base map, in memory only. */
 struct node_info {
-    uint64_t until;     /* R2: the promise to it ends; own clock */
-    uint64_t heard;     /* last renewal; when the node was learnt, if there was none yet */
-    uint64_t barred;    /* nothing is granted before this time */
+    uint64_t until;  /* R2: the promise to it ends; own clock */
+    uint64_t heard;  /* last renewal; when the node was learnt, if there was none yet */
+    uint64_t alive;  /* it has answered something that left here then; late messages cannot lie */
+    uint64_t barred; /* nothing is granted before this time */
     uint64_t caught_up; /* epoch of its group in which it said it has everything; 0: never */
     uint64_t blamed_at; /* when it last complained about */
     uint32_t blames;    /* this one; 0: nobody */

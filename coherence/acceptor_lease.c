@@ -41,6 +41,9 @@ static void note_renewal(struct acceptor *a, unsigned i, const struct member_msg
     struct node_info *n = &a->info[i];
     n->heard = a->now;
     n->was_heard = true;
+    if (m->token <= a->now && m->token > n->alive) {
+        n->alive = m->token;
+    }
     n->told_silent = n->released;
     uint64_t caught_up = (m->flags & MEMBER_FLAG_CAUGHT_UP) != 0 ? m->epoch : 0;
     bool learner = (a->st.base.nodes[i].flags & MAP_MEMBER) == 0;
@@ -93,6 +96,7 @@ void acceptor_on_renew(struct acceptor *a, const struct member_msg *m)
     struct member_msg *g = acceptor_answer(a, MEMBER_MSG_GRANT);
     g->id = m->id;
     g->nonce = m->nonce;
+    g->token = a->now;
 }
 
 void acceptor_on_release(struct acceptor *a, const struct member_msg *m)

@@ -154,6 +154,7 @@ static void on_grant(struct holder *h, const struct member_msg *m)
     if (m->id != h->id || h->releasing) {
         return;
     }
+    h->tokens[m->sender] = m->token; /* echoed: that acceptor's clock, of its own life */
     struct round *r = &h->rounds[m->nonce % ROUNDS];
     if (MUTANT(R1_ANY_NONCE) && h->nonce != 0) {
         r = &h->rounds[h->nonce % ROUNDS];
@@ -207,6 +208,7 @@ static void send_renewal(struct holder *h, unsigned to)
     struct member_msg *m = send_to(h, MEMBER_MSG_RENEW, to);
     m->id = h->releasing ? 0 : h->id;
     m->nonce = h->nonce;
+    m->token = h->tokens[to];
     m->epoch = own_epoch(h);
     m->flags = h->caught_up ? MEMBER_FLAG_CAUGHT_UP : 0;
     m->other = h->blames;

@@ -18,12 +18,13 @@
  * member_field, little-endian; nothing may follow. */
 #define MEMBER_MSG_KINDS(X)                                                                        \
     /* holder to acceptor */                                                                       \
-    X(RENEW, ID | NONCE | VERSION | EPOCH | FLAGS | OTHER)     /* R1. id 0: only asks for news */  \
+    X(RENEW,                                                                                       \
+      ID | NONCE | TOKEN | VERSION | EPOCH | FLAGS | OTHER)    /* R1. id 0: only asks for news */  \
     X(JOIN, NONCE | TOKEN | VERSION | GROUP | ADDRESS | PORTS) /* nonce: the attempt's boot */     \
     X(RELEASE, ID)                                             /* its lease is over, for good */   \
     X(CHANGE, ID | NONCE | OTHER | CHANGE_KIND | GROUP | ADDRESS) /* an operator's wish */         \
     /* acceptor to holder */                                                                       \
-    X(GRANT, ID | NONCE)            /* R2 */                                                       \
+    X(GRANT, ID | NONCE | TOKEN)    /* R2 */                                                       \
     X(WAIT, NONCE | TOKEN | REASON) /* to JOIN: not in the map yet; come again with token */       \
     X(RESULT, NONCE | REASON)       /* to CHANGE */                                                \
     X(MAP, MAP)                     /* decided; also between acceptors */                          \

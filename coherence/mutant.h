@@ -119,6 +119,7 @@
     X(L5_NO_EXCLUSION)                                                                             \
     X(L5_PAIR_KEPT)                                                                                \
     X(L5_LAST_EXCLUDED)                                                                            \
+    X(L5_LATE_RENEWAL_COUNTS)                                                                      \
     X(V4_LATE_JOIN_COUNTS)                                                                         \
     X(L8_NO_STALL_GUARD)
 

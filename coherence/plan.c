@@ -12,6 +12,9 @@
  *   - if all are lost for certain and somebody waits at the door, or an operator forces it, the
  * shard begins anew, empty: learners go too (what they have is a part of what was lost).
  *
+ * Heard of means: it has just echoed a token that left here a moment ago. A renewal alone says
+ * little: it may have lain in a buffer while the acceptor stood still and its sender died.
+ *
  * The proxies' group has nothing to lose. */
 #include "coherence/acceptor_int.h"
 
@@ -140,7 +143,8 @@ static void look_at(const struct acceptor *a, unsigned i, struct sight *s)
     const struct order *o = order_for(a, n->id);
     bool silent = majority_gone(a, i) && !MUTANT(L5_NO_EXCLUSION);
     *s = (struct sight){.fate = KEEP};
-    s->fresh = info->was_heard && !info->released && a->now - info->heard <= 3 * a->params.renew_ns;
+    uint64_t alive = MUTANT(L5_LATE_RENEWAL_COUNTS) && info->was_heard ? info->heard : info->alive;
+    s->fresh = alive != 0 && !info->released && a->now - alive <= 4 * a->params.renew_ns;
     if (o != NULL && o->kind == MEMBER_CHANGE_FORCE) {
         s->fate = FORCED;
         s->lost = true;

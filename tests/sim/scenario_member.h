@@ -77,6 +77,7 @@ enum member_reason msc_order_join(struct mscript *sc, unsigned holder, const cha
     X(l5_minority_side_stops_majority_goes_on)                                                     \
     X(l5_without_acceptors_leases_end)                                                             \
     X(l5_silent_members_stay_while_none_is_heard)                                                  \
+    X(l5_a_late_renewal_says_nothing)                                                              \
     X(l5_an_empty_shard_is_founded_again)                                                          \
     X(l8_a_stall_ends_the_lease)                                                                   \
     X(operators_leave_and_join)                                                                    \

@@ -190,6 +190,33 @@ void l5_silent_members_stay_while_none_is_heard(struct mscript *sc)
     EXPECT(sc, msc_in_map(sc, ids[1]));
 }
 
+/* One member is dead, the others stand still; a renewal of the dead one comes late. Taken for a
+ * sign of life it would cost the living ones, and the data. */
+void l5_a_late_renewal_says_nothing(struct mscript *sc)
+{
+    msc_all_in(sc);
+    uint32_t dead = sc->m->hold[0].id;
+    uint32_t one = sc->m->hold[1].id;
+    uint32_t two = sc->m->hold[2].id;
+    sim_crash(sc->s, 0);
+    sim_pause(sc->s, 1);
+    sim_pause(sc->s, 2);
+    msc_run(sc, 390);
+    struct member_msg late = {.kind = MEMBER_MSG_RENEW,
+                              .id = dead,
+                              .nonce = 3,
+                              .token = sim_clock(sc->s, ACCEPTOR(0)) - 390 * SIM_MS,
+                              .version = msc_map(sc)->version};
+    for (unsigned i = 0; i < 3; i++) {
+        msc_message(sc, 0, ACCEPTOR(i), late);
+    }
+    msc_run(sc, 200);
+    EXPECT(sc, msc_in_map(sc, one) && msc_in_map(sc, two));
+    sim_resume(sc->s, 1);
+    msc_run(sc, 600);
+    EXPECT(sc, msc_leased(sc, 1) && !msc_in_map(sc, dead) && !msc_in_map(sc, two));
+}
+
 void l5_an_empty_shard_is_founded_again(struct mscript *sc)
 {
     ms_join(sc->s, sc->m, 0);
