@@ -7,7 +7,7 @@
 /* Looks at one request in `interval`, at random distances, so that no pattern in a pipeline hides a
  * key. The interval follows the load: about SAMPLER_PER_EPOCH samples are taken per epoch, all
  * requests while there are few. */
-#define SAMPLER_PER_EPOCH 8192u
+#define SAMPLER_PER_EPOCH 16384u
 #define SAMPLER_INTERVAL_MAX 4096u
 
 struct sampler {

@@ -29,7 +29,7 @@
 /* A key that was sampled more seldom is not handed on; less often than SAMPLES_SURE it may be there
  * by chance, and does not become hot for it. */
 #define SAMPLES_MIN 2u
-#define SAMPLES_SURE 8u
+#define SAMPLES_SURE 5u
 #define KEYS_MAX 64 /* of one request */
 
 #define WORKERS_MAX 256u

@@ -127,6 +127,7 @@ def bench_hot(options):
 # ---- skew: nodes are the bottleneck ----
 
 CGROUP = "halcyon-bench-%d" % os.getpid()
+NODE_CPU = 0.02
 
 
 class Quota:
@@ -136,9 +137,11 @@ class Quota:
         self.share, self.folders = share, []
 
     def _folder(self, i):
-        period = 10000
-        quota = int(period * self.share)
+        quota = 1000  # us: the least there is
+        period = int(quota / self.share)
         for base, name, text in (("/sys/fs/cgroup", "cpu.max", "%d %d" % (quota, period)), ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", str(quota))):
+            if not os.path.exists(os.path.join(base, "cgroup.procs")):
+                continue  # not a hierarchy of cgroups
             folder = os.path.join(base, "%s-%d" % (CGROUP, i))
             try:
                 os.mkdir(folder)
@@ -252,8 +255,8 @@ class StaleWatch:
 def bench_skew(options):
     """Issue: Zipf 0.99, nodes limited to a fixed share of CPU each, with the hot cache against without."""
     failures = []
-    quota = Quota(0.05)
-    n = max(options.requests // 20, 20000)
+    quota = Quota(NODE_CPU)
+    n = max(options.requests // 20, 20000)  # about two seconds of nodes that are limited
     try:
         with HotCluster(options.build, proxies=3, shards=3, replicas=3, proxy_opts=options.proxy_opt, node_opts=options.node_opt) as c:
             fill(c.port, 100000, 32)
@@ -263,8 +266,8 @@ def bench_skew(options):
                 return failures + ["skew was skipped: no CPU quota"]
             for writes in (0, 1, 5):
                 with StaleWatch(c.ports(), "bench:watched"):
-                    r = on_and_off(options, c, "Zipf 0.99, 100,000 keys, %d %% writes, 3 proxies, 9 nodes of 5 %% CPU each" % writes, c.ports(), n,
-                                   zipf=99, gets=100 - writes, pipeline=4, connections=48)
+                    r = on_and_off(options, c, "Zipf 0.99, 100,000 keys, %d %% writes, 3 proxies, 9 nodes of %g %% CPU each" % (writes, 100 * NODE_CPU), c.ports(), n,
+                                   settle=5, zipf=99, gets=100 - writes, pipeline=16, connections=96)
                 ratio = r[True]["rps"] / r[False]["rps"]
                 if writes == 1:
                     goal("throughput with the hot cache / without, %d %% writes" % writes, ratio, 2.2, failures, more=True)
