@@ -12,6 +12,14 @@ class Unit:
     def __init__(self, lines, keys, atomic=True):
         self.lines, self.keys, self.atomic = lines, keys, atomic
 
+    def parts(self):
+        """What is done or not each for itself."""
+        if self.atomic:
+            return [self]
+        words = self.lines[0]
+        step = 2 if words[0] == "MSET" else 1
+        return [Unit([[words[0], *words[i:i + step]]], [words[i]]) for i in range(1, len(words), step)]
+
 
 class Mix:
     TAGS = "abcdefgh"
