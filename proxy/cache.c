@@ -24,7 +24,7 @@
 #include "common/must.h"
 #include "common/num.h"
 
-#define CHUNK_BYTES (256u * 1024)
+#define CHUNK_BYTES ((size_t)256 * 1024)
 #define CLASS_FIRST 64u
 #define CLASSES 12u /* 64 bytes .. 128 KiB */
 #define NO_CLASS 255u
@@ -337,6 +337,7 @@ bool cache_set(struct cache *c, uint32_t place, uint64_t hash, struct span key,
         char few[256];
         size_t n = head_len + v->bytes.len + 2;
         char *bulk = n <= sizeof few ? few : mem_alloc(n);
+        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): bytes, no string */
         memcpy(bulk, head, head_len);
         memcpy(bulk + head_len, v->bytes.p, v->bytes.len);
         memcpy(bulk + n - 2, "\r\n", 2);
@@ -379,6 +380,7 @@ static unsigned head_length(uint32_t len)
 }
 
 /* One look. *again: somebody was writing. */
+/* NOLINTNEXTLINE(readability-function-size): the hottest path, nothing is packed for it */
 static enum cache_state look(const struct entry *e, struct span key, uint64_t fresh_ms,
                              enum cache_form form, struct buf *out, struct cache_got *got,
                              bool *again)
@@ -396,7 +398,7 @@ static enum cache_state look(const struct entry *e, struct span key, uint64_t fr
     bool same = state != CACHE_NONE && klen == key.len && b != NULL && klen <= CACHE_KEY_MAX &&
                 same_bytes(b, key);
     size_t add = 0;
-    if (same && state == CACHE_VALUE && form != CACHE_META) {
+    if (same && state == CACHE_VALUE && form != CACHE_META && out != NULL) {
         /* Before what was read so far is known to belong together nothing is believed that could
          * lead outside of a block. */
         if (atomic_load_explicit(&e->seq, memory_order_relaxed) != seq) {
@@ -454,6 +456,7 @@ void cache_prefetch(const struct cache *c, const uint64_t *hashes, size_t n)
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): as above */
 enum cache_state cache_read(const struct cache *c, uint64_t hash, struct span key,
                             uint64_t fresh_ms, enum cache_form form, struct buf *out,
                             struct cache_got *got)
