@@ -97,7 +97,7 @@ void replica_cron(struct node_worker *nw);
     X(reads_waited)                                                                                \
     X(reads_refused)                                                                               \
     X(multis_started)                                                                               \
-    X(writes_started) X(writes_done) X(writes_unknown) X(writes_nothing) X(inv_sent) X(ack_sent)   \
+    X(writes_started) X(writes_joined) X(writes_done) X(writes_unknown) X(writes_nothing) X(inv_sent) X(ack_sent)   \
         X(val_sent) X(other_sent) X(messages_received) X(values_installed) X(expired_by_write)     \
             X(transfer_items) X(transfer_bytes)
 /* clang-format on */

@@ -360,6 +360,7 @@ enum replica_taken replica_serve_tx(struct node_worker *nw, const struct replica
     struct hermes_key *keys = mem_alloc((t->key_count + 1) * sizeof *keys);
     for (uint32_t i = 0; i < t->key_count; i++) {
         replica_key(r, &keys[i], x->keys[i]);
+        replica_join_close(r, &keys[i]);
     }
     struct hermes_op hop = {.id = (uint64_t)(uintptr_t)op,
                             .kind = HERMES_MULTI,

@@ -41,6 +41,12 @@ struct rop {
     /* HOTWRITE (WRITE, UPDATE; EXPIRE with a read for a command), PROMOTE, DEMOTE: */
     bool hot;
     uint64_t generation;
+    /* replica_join.c: writes of one key in one update. joined: the next one, of the first and of
+     * each further one; the rest is the first one's. */
+    struct rop *joined, *last_joined;
+    uint32_t joiners, joined_bytes;
+    bool joinable;     /* not started yet, and nothing of the key was given to the core since */
+    uint64_t hash;     /* of key, from rop_start on */
     struct rop_tx *tx; /* MULTI: `command` is the list; NULL otherwise */
     struct buf reply;
     struct buf value; /* hot: the key as the operation left it, as in a hot_reply */
@@ -82,6 +88,7 @@ struct held_frame { /* of an epoch not installed yet */
 
 #define REPLICA_PEERS_MAX VIEW_NODES_MAX
 #define REPLICA_TOUCHES 1024u
+#define REPLICA_LATEST 1024u
 
 struct replica_peer {
     uint32_t id;
@@ -105,6 +112,8 @@ struct replica {
     struct blob *spare;    /* small ones */
     uint32_t spare_count;
     struct rop *free_rops, *all_rops;
+    struct rop *latest[REPLICA_LATEST]; /* by hash of the key: the last plain write under way, or of
+                                           another key of the same place; NULL: none */
     uint32_t open_rops;
     struct flush *flush;
     struct store *scratch; /* commands on absent keys are tried here first */
@@ -245,6 +254,21 @@ void replica_hot_done(struct replica *r, struct rop *op, const struct hermes_don
 void replica_member_start(struct replica *r);
 void replica_member_stop(struct replica *r);
 void replica_take_lease(struct replica *r); /* gives the core the process' lease if it changed */
+
+/* replica_join.c */
+/* An operation is about to be given to the core. */
+void replica_join_given(struct replica *r, struct rop *op, uint64_t hash);
+/* The same of an operation of several keys, for each of them. */
+void replica_join_close(struct replica *r, const struct hermes_key *key);
+/* An operation that was given is over. */
+void replica_join_ended(struct replica *r, const struct rop *op);
+/* Is an own write of this key under way? */
+bool replica_join_waits(struct replica *r, uint64_t hash, struct span key);
+/* After replica_join_waits: op, a plain write of that key, goes with the last one. False: it must
+ * go by itself. */
+bool replica_join(struct replica *r, struct rop *op, uint64_t hash);
+/* What `first` and those with it do, in order; a reference of the caller's. */
+struct coh_ref replica_join_effects(struct replica *r, struct rop *first);
 
 /* replica_view.c */
 void replica_install(struct replica *r, const struct view *v);

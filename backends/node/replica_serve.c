@@ -86,6 +86,7 @@ void rop_start(struct replica *r, struct rop *op)
         hop.effects = blob_ref(op->command);
         r->counts.writes_started++;
     }
+    replica_join_given(r, op, hop.key.hash);
     hop.hotwrite = op->hot;
     hop.generation = op->generation;
     struct hermes_in in = {
@@ -355,10 +356,23 @@ static void queue_again(struct replica *r, struct rop *op)
     loop_defer(r->nw->w->loop, &r->nw->again_task);
 }
 
+static void answer(struct replica *r, struct rop *op, const struct hermes_done *d)
+{
+    bool control = false;
+    struct span reply = rop_outcome(r, op, d, &control);
+    if (op->gather != NULL) {
+        gather_add(r, op->gather, d, reply, control);
+    } else {
+        rop_fill(r, op->slot, reply, control);
+    }
+    rop_free(op);
+}
+
 void replica_op_done(struct replica *r, const struct hermes_done *d)
 {
     struct rop *op = rop_of(d->op);
     bool is_write = op->kind == HERMES_WRITE || op->kind == HERMES_UPDATE;
+    replica_join_ended(r, op);
     r->counts.writes_done += is_write && d->result == HERMES_DONE;
     r->counts.writes_nothing += is_write && d->result == HERMES_NOTHING;
     r->counts.expired_by_write += op->kind == HERMES_EXPIRE && d->result == HERMES_DONE;
@@ -378,14 +392,14 @@ void replica_op_done(struct replica *r, const struct hermes_done *d)
         queue_again(r, op);
         return;
     }
-    bool control = false;
-    struct span reply = rop_outcome(r, op, d, &control);
-    if (op->gather != NULL) {
-        gather_add(r, op->gather, d, reply, control);
-    } else {
-        rop_fill(r, op->slot, reply, control);
+    struct rop *joined = op->joined;
+    answer(r, op, d);
+    while (joined != NULL) {
+        struct rop *next = joined->joined;
+        r->counts.writes_done += d->result == HERMES_DONE;
+        answer(r, joined, d);
+        joined = next;
     }
-    rop_free(op);
 }
 
 /* ---- reads ---- */
@@ -585,6 +599,21 @@ static enum replica_taken serve_write(struct replica *r, const struct replica_re
 {
     bool blind = cmd_is_blind(q->a->cmd, q->argv, q->argc);
     struct rop *op = rop_for(r, q, key, blind ? HERMES_WRITE : HERMES_UPDATE);
+    uint64_t hash = store_hash(r->nw->store, key);
+    if (q->a->cmd->rewrite == NULL) {
+        if (replica_join_waits(r, hash, key)) {
+            op->kind = HERMES_UPDATE;
+            if (replica_join(r, op, hash)) {
+                op->slot = rop_slot(q);
+                return REPLICA_LATER;
+            }
+            op->joinable = true;
+            op->slot = rop_slot(q);
+            rop_start(r, op);
+            return REPLICA_LATER;
+        }
+        op->joinable = !blind;
+    }
     /* Only what surely leaves its value is blind: not a syntax error, nor an expiry in the past. */
     if (blind && q->argc > 3 && !replica_creates(r, op)) {
         op->kind = HERMES_UPDATE;

@@ -225,6 +225,11 @@ static bool prepare(struct replica *r, const struct hermes_key *key, const struc
         return prepare_expiry(r, e, blob_span(ref_blob(key->ref)), wall_ms, effects);
     }
     op->rewritten = false;
+    op->joinable = false; /* its effects are told to others now */
+    if (op->joined != NULL) {
+        *effects = replica_join_effects(r, op);
+        return true;
+    }
     bool absent = !is_live(e);
     must(replica_parse(r, blob_span(op->command), 0) != 0);
     if (op->cmd == NULL) {
@@ -273,10 +278,17 @@ static void on_apply(void *ctx, const struct hermes_key *key, const struct herme
         buf_consume(&r->sink, buf_used(&r->sink));
         struct resp_out out = mute ? (struct resp_out){&r->sink, 2} : rop_reply(op);
         struct span bytes = blob_span(ref_blob(u->effects));
+        struct rop *next = mute ? NULL : op->joined;
         for (size_t at = 0, n; (n = replica_parse(r, bytes, at)) != 0; at += n) {
             const struct cmd *cmd = cmd_find_request(r->parser.argv, (int)r->parser.argc);
             if (cmd != NULL && cmd->handler != NULL) {
                 replica_run(r, cmd, r->parser.argv, (int)r->parser.argc, &c, &out);
+            }
+            if (next != NULL) { /* the command behind this one is somebody else's */
+                c.db = next->db;
+                out = rop_reply(next);
+                next->replied = true;
+                next = next->joined;
             }
         }
     }

@@ -71,6 +71,32 @@ def test_every_replica_contended(cluster, build):
     rec.remove()
 
 
+def test_one_key_of_many(cluster):
+    say("  one key written by many clients at once: writes join each other, none is lost, each gets its own reply")
+    before = counters(cluster)
+    conns = [Conn(cluster.ports()[i % 2]) for i in range(12)]
+    seen = []
+    for c in conns:  # the order of a connection holds: what it reads follows from what it wrote
+        c.send(b"".join(encode(*w) for w in [("INCR", "many"), ("APPEND", "many:text", "x"), ("INCR", "many"), ("SET", "many:last", "1"),
+                                             ("INCR", "many:last"), ("GET", "many:last"), ("LPUSH", "many", "x"), ("INCR", "many")] * 40))
+    for c in conns:
+        mine = []
+        for _ in range(40):
+            r = [c.reply() for _ in range(8)]
+            mine += [int(r[k][1:]) for k in (0, 2, 7)]
+            check(r[1][:1] == b":" and r[3] == b"+OK\r\n", r)
+            check(int(r[4][1:]) >= 2 and int(r[5].split(b"\r\n")[1]) >= 1, r)
+            check(r[6].startswith(b"-WRONGTYPE"), r)
+        check(mine == sorted(mine), "a connection's INCRs went backwards")
+        seen += mine
+    check(sorted(seen) == list(range(1, 12 * 40 * 3 + 1)), "INCR gave a number twice, or left one out")
+    check(len(Conn(cluster.port).command("GET", "many:text")) == len(b"$480\r\n") + 480 + 2, "an APPEND was lost")
+    joined = sum(n["writes_joined"] for n in grown(cluster, before))
+    check(joined > 500, "only", joined, "writes joined others")
+    settled(cluster)
+    same_digests([cluster.node_port(0, r) for r in range(3)])
+
+
 def test_one_round(cluster):
     say("  a write takes one round to the others, a read none")
     n = 300
@@ -191,6 +217,7 @@ def static(args):
         test_history(cluster, args.build)
         test_every_replica_contended(cluster, args.build)
         test_one_round(cluster)
+        test_one_key_of_many(cluster)
         test_peer_counters(cluster)
         test_stopped(cluster, args.build)
         test_restart_stays_out(cluster, args.build)
