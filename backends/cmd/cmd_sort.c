@@ -19,7 +19,8 @@
 
 struct sort {
     bool readonly, desc, alpha;
-    bool unsorted; /* BY without '*': the order as it is */
+    struct effects *fx; /* STORE: what is stored goes here, as commands; NULL: into the store */
+    bool unsorted;      /* BY without '*': the order as it is */
     bool by;
     struct span by_pattern;
     const struct span *get; /* patterns */
@@ -372,6 +373,37 @@ static void store_items(struct cmd_ctx *c, const struct sort *s, const struct it
     resp_int(c->out, count);
 }
 
+#define SHIP_CHUNK 512u /* elements of one RPUSH */
+
+/* What store_items would make, as commands: patterns read keys that the command does not name, so
+ * replicas are not to look them up themselves. */
+static void ship_items(struct cmd_ctx *c, const struct sort *s, const struct item *v, size_t n)
+{
+    struct span del[2] = {SPAN_LIT("DEL"), c->argv[s->store]};
+    size_t each = s->get_count != 0 ? (size_t)s->get_count : 1;
+    struct span *push = mem_alloc((SHIP_CHUNK + 2) * sizeof *push);
+    char(*tmp)[NUM_I64_MAX] = mem_alloc(SHIP_CHUNK * sizeof *tmp);
+    size_t used = 0;
+    push[0] = SPAN_LIT("RPUSH");
+    push[1] = c->argv[s->store];
+    effects_add(s->fx, 2, del);
+    for (size_t i = 0; i < n * each; i++) {
+        struct span text = v[i / each].text;
+        struct span *value = &push[2 + used];
+        *value = text;
+        if (s->get_count != 0 && !look_up(c, s->get[i % each], text, tmp[used], value)) {
+            *value = span_of("", 0);
+        }
+        if (++used == SHIP_CHUNK || i + 1 == n * each) {
+            effects_add(s->fx, used + 2, push);
+            used = 0;
+        }
+    }
+    mem_free(tmp);
+    mem_free(push);
+    resp_int(c->out, (int64_t)(n * each));
+}
+
 /* [*first, *first + *n) of count elements, as LIMIT asks. */
 static void select_range(const struct sort *s, size_t count, size_t *first, size_t *n)
 {
@@ -410,6 +442,8 @@ static void run(struct cmd_ctx *c, struct sort *s)
     }
     if (!s->unsorted && !sort_items(c, s, &items)) {
         resp_error(c->out, "ERR One or more scores can't be converted into double");
+    } else if (s->store != 0 && s->fx != NULL) {
+        ship_items(c, s, n == 0 ? NULL : items.v + first, n);
     } else if (s->store != 0) {
         store_items(c, s, n == 0 ? NULL : items.v + first, n);
     } else {
@@ -431,6 +465,16 @@ static void sort_generic(struct cmd_ctx *c, bool readonly)
 static void sort_command(struct cmd_ctx *c)
 {
     sort_generic(c, false);
+}
+
+static bool sort_rewrite(struct cmd_ctx *c, struct effects *fx)
+{
+    struct sort s = {.fx = fx};
+    if (parse(c, &s)) {
+        run(c, &s);
+    }
+    mem_free(s.get_mem);
+    return fx->count != 0;
 }
 
 static void sort_ro_command(struct cmd_ctx *c)
@@ -469,6 +513,7 @@ const struct cmd cmds_sort[] = {
      .key_step = 1,
      .flags = CMD_WRITE | CMD_DENYOOM | CMD_MOVABLEKEYS | CMD_MULTIKEY,
      .handler = sort_command,
+     .rewrite = sort_rewrite,
      .keys = sort_keys,
      .group = GROUP_GENERIC,
      .acl = "@set @sortedset @list @dangerous -@keyspace",

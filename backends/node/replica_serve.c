@@ -670,27 +670,10 @@ static enum replica_taken serve_split(struct replica *r, const struct replica_re
     return REPLICA_LATER;
 }
 
-/* SORT may read keys that it does not name. */
-static bool names_all_its_keys(const struct replica_request *q)
-{
-    bool sorts = strcmp(q->a->cmd->name, "sort") == 0;
-    for (int i = 2; sorts && i + 1 < q->argc; i++) {
-        bool by = span_is(q->argv[i], "by") && memchr(q->argv[i + 1].p, '*', q->argv[i + 1].len);
-        bool get = span_is(q->argv[i], "get") && !span_is(q->argv[i + 1], "#");
-        sorts = !by && !get;
-    }
-    return sorts || strcmp(q->a->cmd->name, "sort") != 0;
-}
-
 /* One update of all keys (H11). */
 static enum replica_taken serve_several(struct replica *r, const struct replica_request *q,
                                         struct resp_out *out)
 {
-    if (!names_all_its_keys(q)) {
-        resp_error(out, "ERR SORT with STORE and patterns reads keys that it does not name, which "
-                        "a replicated shard cannot do");
-        return REPLICA_DONE;
-    }
     struct tx t = {0};
     tx_add(&t, q->a->cmd, q->db, q->argv, q->argc);
     enum replica_taken taken = replica_serve_tx(r->nw, q, &t, out);
