@@ -9,7 +9,10 @@
 #include "coherence/hotset_int.h"
 
 #define CANDIDATES_MAX 512u /* promoted in one epoch at most */
-#define STRIKES 2u          /* epochs above the break-even, or without reads, before demotion */
+#define STRIKES 2u          /* epochs above the break-even before demotion */
+/* Epochs with hardly a read before demotion. Counts are samples: a key of a few reads per second is
+ * missing in most epochs, and to promote it again costs more than to keep it. */
+#define COLD_STRIKES 8u
 
 int64_t hotset_score(uint64_t reads, uint64_t writes, unsigned proxies)
 {
@@ -106,7 +109,7 @@ static void judge_hot(struct hotset *h, struct hot_key *k)
     if (at_once) {
         hot_mark(h, HOTSET_MARK_COUNT_DEMOTES_AT_ONCE, k, k->reads, k->writes);
         hot_demote(h, k, 0, 0);
-    } else if (k->strikes >= STRIKES || k->cold_strikes >= STRIKES) {
+    } else if (k->strikes >= STRIKES || k->cold_strikes >= COLD_STRIKES) {
         hot_mark(h, HOTSET_MARK_COUNT_DEMOTES, k, k->reads, k->writes);
         hot_demote(h, k, 0, 0);
     }

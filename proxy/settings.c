@@ -134,7 +134,7 @@ const struct cfg_option proxy_options[] = {
      .max = 1000000000,
      .section = "Hot keys",
      .help = "Reads per second, at all proxies together, from which a key may become hot; below a "
-             "quarter of it for two seconds it is no longer. The same at all proxies."},
+             "quarter of it for eight seconds it is no longer. The same at all proxies."},
     {.name = "hot-pin",
      .type = CFG_WORDS,
      .flags = CFG_RUNTIME,
