@@ -372,6 +372,7 @@ void membership_leave(struct membership *m, uint64_t limit_ms, void (*done)(void
         return;
     }
     m->leaving = true;
+    publish_lease(m, (struct lease){0}); /* before others need not wait for it any more */
     m->provider->ops->release(m->provider);
     bool last = map_members(m->provider->ops->map(m->provider), m->group) <= 1;
     loop_timer_start(m->leave_timer, last && m->group != MAP_PROXIES ? 1 : limit_ms * 1000u);
