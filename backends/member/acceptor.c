@@ -442,7 +442,7 @@ static enum err start_core(struct acceptor_thread *t, struct errmsg *why)
                                 t->now_ns);
         const struct member_map *m = acceptor_map(t->core);
         gauge_set(&t->version, (int64_t)m->version);
-        gauge_set(&t->votes, true);
+        gauge_set(&t->votes, acceptor_votes(t->core));
         log_notice(found ? "Acceptor %u of %u goes on from map version %llu"
                          : "Acceptor %u of %u starts without a state file (map version %llu)",
                    t->index + 1, t->genesis.acceptor_count, (unsigned long long)m->version);
