@@ -238,12 +238,48 @@ def direct(cluster):
     same_digests(cluster)
 
 
+def hotcache(port, name):
+    text = Conn(port).command("INFO", "hotcache").decode()
+    return int(re.search(r"hotcache_%s:(\d+)\r" % name, text).group(1))
+
+
+def on_hot_keys(cluster):
+    say("  transactions on keys that are hot: demoted first, then whole, seen at once at every proxy")
+    a, b = "{hot}a", "{hot}b"
+    ports = cluster.ports()
+    c = Conn(ports[0])
+    check(c.command("MSET", a, TOTAL, b, 0) == b"+OK\r\n", "MSET")
+
+    def cached():
+        before = hotcache(ports[1], "hits")
+        Conn(ports[1]).command("GET", a)
+        return hotcache(ports[1], "hits") > before
+    rounds = hot_rounds = 0
+    end = time.monotonic() + 4
+    while time.monotonic() < end or (hot_rounds == 0 and rounds < 400):
+        if rounds % 10 == 0:
+            check(c.command("HALCYON", "PROMOTE", a) == b"+OK\r\n", "PROMOTE")
+            time.sleep(0.1)
+        hot_rounds += cached()
+        other = Conn(ports[rounds % 3])
+        other.send(b"".join(encode(*w) for w in [("MULTI",), ("DECR", a), ("INCR", b), ("GET", a), ("EXEC",)]))
+        replies = [other.reply() for _ in range(5)]
+        rounds += 1
+        check(replies[4] == b"*3\r\n:%d\r\n:%d\r\n$%d\r\n%d\r\n" % (TOTAL - rounds, rounds, len(str(TOTAL - rounds)), TOTAL - rounds), "round",
+              rounds, replies)
+        for port in ports:
+            check(Conn(port).command("GET", a) == b"$%d\r\n%d\r\n" % (len(str(TOTAL - rounds)), TOTAL - rounds), "an old value at port", port)
+    check(hot_rounds > 0, "the key was never hot")
+    say("    %d transactions, the key was hot before %d of them" % (rounds, hot_rounds))
+
+
 def main():
     args = arguments()
-    with Cluster(args.build, proxies=3, shards=1, replicas=3,
+    with Cluster(args.build, proxies=3, shards=1, replicas=3, proxy_opts=["hot-cool 1"],
                  node_opts=["enable-debug-command local"]) as cluster:
         serving(cluster)
         undisturbed(cluster)
+        on_hot_keys(cluster)
         for victim in (0, 1, 2):
             killed(cluster, victim)
         direct(cluster)
