@@ -45,8 +45,9 @@ static void exchange(struct transport_metrics *tm)
     transport_metrics_publish(tm, a.t); /* nothing new: nothing added */
     node_close(&a);
     node_close(&b);
-    mem_net_free(net);
+    run_for(loop, 1); /* packets under way in memory */
     loop_free(loop);
+    mem_net_free(net);
 }
 
 static void counters_follow_and_never_fall(void **state)
