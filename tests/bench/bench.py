@@ -172,7 +172,15 @@ def bench_hermes(options):
     return failures
 
 
-BENCHES = {"cold": bench_cold, "hot": bench_hot, "skew": bench_skew, "memory": bench_memory, "hermes": bench_hermes, "types": bench_types}
+def bench_peer(options):
+    """Issue: the peer transport over TCP: latency, rate and CPU per message, coalesced and one by one. Verbs: only real devices say anything."""
+    say("\nPeer transport, TCP on loopback, 64-byte messages, both ends in one process")
+    say(subprocess.run([os.path.join(options.build, "bin", "peer_pingpong"), "tcp", "127.0.0.1", "2"], check=True, capture_output=True, text=True,
+                       timeout=300).stdout.rstrip())
+    return []
+
+
+BENCHES = {"cold": bench_cold, "hot": bench_hot, "skew": bench_skew, "memory": bench_memory, "hermes": bench_hermes, "types": bench_types, "peer": bench_peer}
 
 
 def main():
