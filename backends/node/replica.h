@@ -17,6 +17,7 @@
  *   replica.c        life, steps, outbox, peers
  *   replica_store.c  the store behind the core's vtable, references
  *   replica_serve.c  commands to operations and replies
+ *   replica_join.c   writes of one key in one update
  *   replica_multi.c  commands of several keys, transactions
  *   replica_hot.c    hot keys: what the proxies' caches ask for
  *   replica_view.c   where views and leases come from
